@@ -1,0 +1,77 @@
+"""From a decoded picture to the numbers a network sees: the same at training, evaluation and prediction."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from striate.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+Fit = Literal["stretch", "crop", "pad"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes network input; stored in every run and bundle.
+
+    A picture is brought to `size` (height, width) in `channels` (1 grey, 3 RGB) as uint8: "stretch" ignores the aspect
+    ratio, "crop" fills the size and cuts the overhang, "pad" fits inside and fills with black. Then `border` black
+    pixels are put around it, values are scaled to 0..1, and per channel (value - mean) / std is taken.
+    """
+
+    channels: int
+    size: tuple[int, int]
+    fit: Fit = "stretch"
+    border: int = 0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if self.channels not in {1, 3}:
+            raise InputError(f"preprocessing: channels must be 1 (grey) or 3 (RGB), got {self.channels}")
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise InputError(f"preprocessing: size must be two positive numbers (height, width), got {self.size}")
+        if self.fit not in {"stretch", "crop", "pad"}:
+            raise InputError(f"preprocessing: fit must be 'stretch', 'crop' or 'pad', got {self.fit!r}")
+        if self.border < 0:
+            raise InputError(f"preprocessing: border must be 0 or more pixels, got {self.border}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in {1, self.channels}:
+                raise InputError(f"preprocessing: {name} needs 1 or {self.channels} numbers, got {values}")
+        if min(self.std) <= 0:
+            raise InputError(f"preprocessing: std must be above 0, got {self.std}")
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """Channels, height and width of what the network gets."""
+        return (self.channels, self.size[0] + 2 * self.border, self.size[1] + 2 * self.border)
+
+    def canvas(self, images: "torch.Tensor") -> "torch.Tensor":
+        """Put the border around uint8 images (N x C x h x w) and scale them to float32 in 0..1 (N x C x H x W)."""
+        from torch.nn.functional import pad
+
+        scaled = images.float().div_(255.0)
+        return pad(scaled, (self.border,) * 4) if self.border else scaled
+
+    def standardize(self, canvas: "torch.Tensor") -> "torch.Tensor":
+        """Take (value - mean) / std per channel of images in 0..1."""
+        mean = canvas.new_tensor(self.mean).view(1, -1, 1, 1)
+        std = canvas.new_tensor(self.std).view(1, -1, 1, 1)
+        return (canvas - mean) / std
+
+    def __call__(self, images: "torch.Tensor") -> "torch.Tensor":
+        """Turn uint8 images (N x C x h x w, already at `size`) into network input, float32 N x C x H x W."""
+        return self.standardize(self.canvas(images))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary from which `from_json` makes an equal object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Preprocessing":
+        """Make a Preprocessing from `to_json`'s dictionary; raises InputError for unknown or missing keys."""
+        try:
+            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        except TypeError as error:
+            raise InputError(f"preprocessing: not a description this version understands ({error})") from error
