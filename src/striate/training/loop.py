@@ -1,0 +1,250 @@
+"""The training loop: one flat loop over steps whose whole state is in one place and can be saved at any step."""
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from striate.data import ImageData, augment, batches, sample_keys, shuffled
+from striate.errors import StriateError
+from striate.evaluation import judge, predict_logits
+from striate.models import build
+from striate.training import checkpoint
+from striate.training.average import WeightAverage
+from striate.training.listener import Listener, Step
+from striate.training.losses import make_loss
+from striate.training.optimizer import load_state_tensors, make_optimizer, state_tensors
+from striate.training.recipe import Recipe
+from striate.training.run import Run
+from striate.training.schedule import factor
+
+EXPLODED = 1000.0  # a loss so many times the first one is not coming back
+
+
+class Interrupted(StriateError):
+    """The user stopped the run; everything up to the last step is in its checkpoint."""
+
+
+@dataclass
+class Position:
+    """How far a run is: all of its state that is no tensor."""
+
+    epoch: int = 0  # the epoch under way, counted from 0
+    batch: int = 0  # batches of it that are done
+    step: int = 0  # steps since the beginning
+    loss_sum: float = 0.0  # over the images of this epoch so far
+    correct: int = 0
+    seen: int = 0
+    seconds: float = 0.0  # spent in this epoch so far
+    first_loss: float = math.nan
+    best_epoch: int = -1
+    best_accuracy: float = -1.0
+    best_loss: float = math.inf
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-ready values; numbers that JSON lacks become None."""
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Position":
+        """Make a position from `to_json`'s dictionary."""
+        return cls(**{key: value for key, value in values.items() if value is not None})
+
+
+class Trainer:
+    """A run's model, optimiser, average and position; `train()` takes it to its end from wherever it is."""
+
+    def __init__(self, run: Run, data: ImageData, listener: Listener, stop: Callable[[], bool]) -> None:
+        self.run, self.data, self.listener, self.stop = run, data, listener, stop
+        self.recipe = run.recipe
+        self.device = torch.device(run.device)
+        self.model = fresh_model(self.recipe, data).to(self.device)
+        if self.recipe.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = make_optimizer(self.recipe.optimizer, self.model)
+        self.average = WeightAverage(self.model, self.recipe.ema) if self.recipe.ema else None
+        self.loss = make_loss(self.recipe.loss)
+        self.position = Position()
+        self.train_split = data.splits["train"]
+        self.keys = sample_keys(self.train_split.ids)
+        self.batches = math.ceil(len(self.train_split) / self.recipe.batch_size)
+
+    def load(self, saved: checkpoint.Checkpoint) -> None:
+        """Go back to where a checkpoint was written."""
+        self.run.require_same_recipe(Recipe.from_json(saved.state["recipe"]))
+        self.model.load_state_dict(saved.part("model"))
+        load_state_tensors(self.optimizer, saved.part("optimizer"))
+        if self.average is not None:
+            self.average.load(saved.part("average"))
+        self.position = Position.from_json(saved.state["position"])
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"optimizer.{name}": value for name, value in state_tensors(self.optimizer).items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.tensors.items()}
+        state = {"recipe": self.recipe.to_json(), "position": self.position.to_json()}
+        checkpoint.save_step(self.run.checkpoints, self.position.step, tensors, state)
+
+    def train(self, checkpoint_seconds: float) -> None:
+        """Train to the end; raises Interrupted when asked to stop and StriateError when the loss diverges."""
+        position, recipe = self.position, self.recipe
+        self.run.write_metrics(position.history)
+        saved = began = time.monotonic()
+        first_step = position.step
+        while position.epoch < recipe.epochs and not self.out_of_patience():
+            order = shuffled(recipe.seed, position.epoch, self.keys)
+            self.model.train()
+            for indices, images, labels in batches(
+                self.train_split, order, recipe.batch_size, start_batch=position.batch
+            ):
+                started = time.monotonic()
+                self.step(indices, images, labels)
+                position.seconds += time.monotonic() - started
+                self.tell(began, first_step)
+                if self.stop():
+                    self.save()
+                    raise Interrupted(
+                        f"stopped in epoch {position.epoch + 1}; continue with: striate train --resume {self.run.folder}"
+                    )
+                if time.monotonic() - saved >= checkpoint_seconds:
+                    self.save()
+                    saved = time.monotonic()
+            self.end_epoch()
+            if time.monotonic() - saved >= checkpoint_seconds:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+
+    def step(self, indices: np.ndarray, images: Tensor, labels: Tensor) -> None:
+        """Take one training step: everything random in it is a function of the seed and where the run is."""
+        position, recipe = self.position, self.recipe
+        torch.manual_seed(_seed(recipe.seed, f"step {position.step}"))  # for dropout and its like
+        canvas = self.data.preprocessing.canvas(images.to(self.device))
+        keys = self.keys[indices]
+        canvas = augment(canvas, keys, seed=recipe.seed, epoch=position.epoch, options=recipe.augmentation)
+        inputs, labels = self.data.preprocessing.standardize(canvas), labels.to(self.device)
+        if recipe.channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        lr = self.learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        logits = self.model(inputs)
+        loss = self.loss(logits, labels)
+        value = float(loss.detach())
+        self.require_sane(value)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if recipe.optimizer.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.optimizer.clip_norm)
+        self.optimizer.step()
+        position.step += 1
+        position.batch += 1
+        if self.average is not None:
+            self.average.update(self.model, position.step)
+        position.loss_sum += value * len(labels)
+        position.correct += int((logits.argmax(1) == labels).sum())
+        position.seen += len(labels)
+
+    def learning_rate(self) -> float:
+        """Return the learning rate of the next step: the schedule at the step's middle."""
+        epoch = self.position.epoch + (self.position.batch + 0.5) / self.batches
+        return self.recipe.optimizer.lr * factor(self.recipe.schedule, epoch, self.recipe.epochs)
+
+    def require_sane(self, loss: float) -> None:
+        """Raise StriateError if the loss is no number any more or has exploded."""
+        position = self.position
+        if math.isnan(position.first_loss) and math.isfinite(loss):
+            position.first_loss = loss
+        if not math.isfinite(loss) or loss > EXPLODED * max(position.first_loss, 1.0):
+            raise StriateError(
+                f"training diverged in epoch {position.epoch + 1}, step {position.step + 1}: the loss is {loss:.4g} "
+                f"(it began at {position.first_loss:.4g}); start a new run with a lower learning rate, for example "
+                f"--set optimizer.lr={self.recipe.optimizer.lr / 10:g}"
+            )
+
+    def end_epoch(self) -> None:
+        """Measure on the validation split, note the epoch's line, keep the best weights, go to the next epoch."""
+        position = self.position
+        row: dict[str, Any] = {
+            "epoch": position.epoch + 1,
+            "step": position.step,
+            "lr": self.learning_rate(),
+            "train_loss": position.loss_sum / position.seen,
+            "train_accuracy": position.correct / position.seen,
+        }
+        accuracy, loss = row["train_accuracy"], row["train_loss"]
+        started = time.monotonic()
+        if "val" in self.data.splits:
+            split = self.data.splits["val"]
+            logits = predict_logits(self.judged_model(), split, self.data.preprocessing)
+            measured = judge(logits, split.labels, self.data.classes, split.ids)
+            accuracy, loss = measured.accuracy, measured.nll
+            row |= {"val_loss": loss, "val_accuracy": accuracy}
+        seconds = position.seconds + time.monotonic() - started
+        row |= {"seconds": round(seconds, 3), "images_per_second": round(position.seen / position.seconds, 1)}
+        if (accuracy, -loss) > (position.best_accuracy, -position.best_loss) or "val" not in self.data.splits:
+            position.best_epoch, position.best_accuracy, position.best_loss = position.epoch, accuracy, loss
+            checkpoint.write(self.run.best, self.judged_model().state_dict(), {"epoch": position.epoch + 1})
+        position.history.append(row)
+        position.epoch, position.batch = position.epoch + 1, 0
+        position.loss_sum, position.correct, position.seen, position.seconds = 0.0, 0, 0, 0.0
+        self.run.write_metrics(position.history)
+        self.listener.epoch(row)
+
+    def judged_model(self) -> nn.Module:
+        """Return the model that counts: with the averaged weights where there is an average."""
+        if self.average is None:
+            return self.model
+        judged = copy.deepcopy(self.model)
+        judged.load_state_dict(self.average.tensors)
+        return judged
+
+    def out_of_patience(self) -> bool:
+        """Whether the validation accuracy has not risen for as many epochs as the recipe has patience."""
+        since = self.position.epoch - 1 - self.position.best_epoch
+        return 0 < self.recipe.patience <= since
+
+    def tell(self, began: float, first_step: int) -> None:
+        """Tell the listener where the run stands."""
+        position = self.position
+        pace = (time.monotonic() - began) / (position.step - first_step)
+        self.listener.step(
+            Step(
+                epoch=position.epoch + 1,
+                epochs=self.recipe.epochs,
+                batch=position.batch,
+                batches=self.batches,
+                loss=position.loss_sum / position.seen,
+                accuracy=position.correct / position.seen,
+                lr=self.optimizer.param_groups[0]["lr"],
+                images_per_second=position.seen / max(position.seconds, 1e-9),
+                seconds_left=pace * (self.batches * self.recipe.epochs - position.step),
+            )
+        )
+
+
+def fresh_model(recipe: Recipe, data: ImageData) -> nn.Module:
+    """Build the recipe's network for the data, initialised from the recipe's seed alone."""
+    torch.manual_seed(_seed(recipe.seed, "weights"))
+    channels, *size = data.preprocessing.input_size
+    return build(
+        recipe.model.name,
+        classes=len(data.classes),
+        channels=channels,
+        size=(size[0], size[1]),
+        **recipe.model.options,
+    )
+
+
+def _seed(seed: int, stream: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{stream}".encode(), digest_size=8).digest(), "big") >> 1

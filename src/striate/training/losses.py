@@ -1,0 +1,36 @@
+"""What training minimises."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from striate.training.recipe import LossOptions
+
+
+def rbf_mse(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean squared distance to the right class's centre, E of equation (8) in LeCun et al. 1998.
+
+    `logits` N x K are minus the squared distances, `labels` N. The units that belong to wrong classes play no part.
+    """
+    return -logits.gather(1, labels[:, None]).mean()
+
+
+def rbf_map(logits: Tensor, labels: Tensor, *, j: float) -> Tensor:
+    """Maximum a posteriori criterion, equation (9) in LeCun et al. 1998: y_right + log(e^-j + sum_i e^-y_i).
+
+    `logits` N x K are minus the squared distances y, `labels` N. The constant `j` bounds how far wrong classes are
+    still pushed away: it acts as a class of rubbish at distance j.
+    """
+    rubbish = logits.new_full((len(logits), 1), -j)
+    return (torch.cat([logits, rubbish], 1).logsumexp(1) - logits.gather(1, labels[:, None])[:, 0]).mean()
+
+
+def make_loss(options: LossOptions) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss of a recipe as a function of logits (N x K) and labels (N), a mean over the batch."""
+    if options.name == "rbf_mse":
+        return rbf_mse
+    if options.name == "rbf_map":
+        return lambda logits, labels: rbf_map(logits, labels, j=options.j)
+    return lambda logits, labels: cross_entropy(logits, labels, label_smoothing=options.label_smoothing)

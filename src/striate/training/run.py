@@ -1,0 +1,183 @@
+"""The run folder: what was trained on what, how, where; everything about one run in one place."""
+
+import datetime
+import hashlib
+import json
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from striate.data import ClassMap
+from striate.errors import InputError
+from striate.files import PART, write_json, write_text
+from striate.training.recipe import Recipe, differences
+
+FORMAT = 1
+OWN = {"run.json", "recipe.json", "environment.json", "checkpoints"}  # what an unfinished start may leave behind
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run on disk: `run.json`, `recipe.json`, `environment.json`, `metrics.jsonl`, `checkpoints/` and,
+    when it is finished, `evaluation.json`, `report.html` and `model.striate`.
+    """
+
+    folder: Path
+    recipe: Recipe
+    where: str  # a known data set's name or a folder of images
+    data_root: str | None
+    classes: ClassMap
+    fingerprint: str
+    threads: int
+    device: str
+    created: str
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """The weights with the best validation accuracy so far."""
+        return self.checkpoints / "best.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line per finished epoch."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def evaluation(self) -> Path:
+        """The finished run's measures on the test split."""
+        return self.folder / "evaluation.json"
+
+    @property
+    def report(self) -> Path:
+        """The finished run's HTML report."""
+        return self.folder / "report.html"
+
+    @property
+    def bundle(self) -> Path:
+        """The file that ships."""
+        return self.folder / "model.striate"
+
+    @property
+    def finished(self) -> bool:
+        """Whether training, evaluation, report and bundle are all there."""
+        return all(path.is_file() for path in (self.evaluation, self.report, self.bundle))
+
+    def create(self) -> None:
+        """Make the folder; `run.json` comes last, so that a folder that has it is complete."""
+        require_free(self.folder)
+        write_json(self.folder / "recipe.json", self.recipe.to_json())
+        write_json(self.folder / "environment.json", environment())
+        write_json(
+            self.folder / "run.json",
+            {
+                "format": FORMAT,
+                "recipe_sha256": digest(self.recipe),
+                "where": self.where,
+                "data_root": self.data_root,
+                "classes": self.classes.to_json(),
+                "fingerprint": self.fingerprint,
+                "threads": self.threads,
+                "device": self.device,
+                "created": self.created,
+            },
+        )
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """Read a run folder; raises InputError when it is none, is damaged, or its recipe was changed."""
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such run folder")
+        if not (folder / "run.json").is_file():
+            raise InputError(f"{folder}: not a run (it has no run.json); start one with: striate train DATA --out {folder}")
+        try:
+            values = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder}: the run cannot be read ({error})") from error
+        if values.get("format") != FORMAT:
+            raise InputError(f"{folder}: a run of format {values.get('format')}, this version reads format {FORMAT}")
+        try:
+            run = cls(
+                folder,
+                Recipe.from_json(recipe),
+                *(values[key] for key in ("where", "data_root")),
+                ClassMap.from_json(values["classes"]),
+                *(values[key] for key in ("fingerprint", "threads", "device", "created")),
+            )
+            recorded = values["recipe_sha256"]
+        except KeyError as error:
+            raise InputError(f"{folder}: run.json lacks {error}") from error
+        if digest(run.recipe) != recorded:
+            raise InputError(
+                f"{folder}: recipe.json was changed after the run began; restore it to resume, "
+                "or start a new run with the changed recipe"
+            )
+        return run
+
+    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+        """Write `metrics.jsonl`: a line for each finished epoch."""
+        write_text(self.metrics, "".join(json.dumps(row, allow_nan=False) + "\n" for row in history))
+
+    def require_same_recipe(self, recipe: Recipe) -> None:
+        """Raise InputError that lists the settings in which `recipe` is not the run's."""
+        if changed := differences(self.recipe, recipe):
+            raise InputError(
+                f"{self.folder}: a resumed run keeps its recipe, but this one changes {'; '.join(changed)}; "
+                "start a new run for that"
+            )
+
+
+def require_free(folder: Path) -> None:
+    """Raise InputError if `folder` holds anything that a new run would mix with or overwrite."""
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; choose another name for the run folder")
+    if (folder / "run.json").is_file():
+        raise InputError(
+            f"{folder}: already holds a run; continue it with: striate train --resume {folder}, or choose another --out"
+        )
+    try:
+        foreign = sorted(p.name for p in folder.iterdir() if p.name not in OWN and not p.name.endswith(PART))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}); choose another --out") from error
+    if foreign:
+        raise InputError(f"{folder}: is not empty (it holds {foreign[0]!r}); choose a new folder for the run")
+
+
+def digest(recipe: Recipe) -> str:
+    """SHA-256 of a recipe's canonical JSON."""
+    return hashlib.sha256(json.dumps(recipe.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """Return the versions and the machine that a run depends on."""
+    packages = ("striate", "torch", "numpy", "pillow", "safetensors", "scikit-learn")
+    return {
+        **{name: version(name) for name in packages},
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": processor(),
+    }
+
+
+def processor() -> str:
+    """Return the processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
