@@ -1,0 +1,32 @@
+"""The operators' definitions in NumPy: slow, obvious and independent; they judge every implementation."""
+
+from striate.reference._connectivity import connectivity
+from striate.reference._conv import conv, conv_grad_bias, conv_grad_input, conv_grad_weight
+from striate.reference._pool import (
+    avg_pool,
+    avg_pool_grad_input,
+    max_pool,
+    max_pool_grad_input,
+    subsample,
+    subsample_grad_input,
+    subsample_grad_weight,
+)
+from striate.reference._rbf import rbf, rbf_grad_centres, rbf_grad_input
+
+__all__ = [
+    "avg_pool",
+    "avg_pool_grad_input",
+    "connectivity",
+    "conv",
+    "conv_grad_bias",
+    "conv_grad_input",
+    "conv_grad_weight",
+    "max_pool",
+    "max_pool_grad_input",
+    "rbf",
+    "rbf_grad_centres",
+    "rbf_grad_input",
+    "subsample",
+    "subsample_grad_input",
+    "subsample_grad_weight",
+]
