@@ -1,0 +1,85 @@
+"""Puts the commands together and turns what goes wrong into one sentence and an exit code."""
+
+import sys
+import traceback
+from typing import Annotated, NoReturn
+
+import typer
+
+from striate.cli import _datasets, _evaluate, _models, _predict, _train, _verify
+from striate.errors import InputError, StriateError
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="striate",
+    help="Train, check and ship convolutional networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with: striate train digits",
+)
+app.command("train")(_train.train)
+app.command("evaluate")(_evaluate.evaluate)
+app.command("predict")(_predict.predict)
+app.command("verify")(_verify.verify)
+app.command("models")(_models.models)
+app.command("datasets")(_datasets.datasets)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from striate import __version__
+
+        typer.echo(f"striate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback when something goes wrong.")] = False,
+) -> None:
+    """Options that come before the command."""
+
+
+def main() -> NoReturn:
+    """Run the command line: exit code 0 done, 1 failed, 2 bad input, 130 interrupted; no traceback but with --debug."""
+    debug = "--debug" in sys.argv[1:2]
+    try:
+        app()
+    except BaseException as error:
+        code, sentence = _explain(error)
+        if debug and not isinstance(error, SystemExit):
+            traceback.print_exc()
+        if sentence:
+            print(f"striate: {sentence}", file=sys.stderr)
+        sys.exit(code)
+    sys.exit(0)
+
+
+def _explain(error: BaseException) -> tuple[int | str | None, str]:
+    if isinstance(error, SystemExit):
+        return error.code, ""
+    if isinstance(error, InputError):
+        return BAD_INPUT, str(error)
+    if isinstance(error, StriateError):
+        interrupted = type(error).__name__ == "Interrupted"
+        return (INTERRUPTED if interrupted else FAILED), str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted"
+    if isinstance(error, BrokenPipeError):
+        sys.stderr.close()
+        return FAILED, ""
+    if isinstance(error, MemoryError):
+        return FAILED, "out of memory: try a smaller batch (--set batch_size=32) or smaller images (--set data.size=32,32)"
+    if isinstance(error, OSError):
+        return FAILED, f"{error.filename or 'a file'}: {error.strerror or error}"
+    return FAILED, (
+        f"an unexpected error, {type(error).__name__}: {error}; this is a fault in Striate, "
+        "please report it with what `striate --debug ...` prints"
+    )

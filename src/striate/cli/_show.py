@@ -1,0 +1,145 @@
+"""How training is shown: a live line in a terminal, plain lines elsewhere. Everything goes to standard error."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from striate.training import Listener, Step
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+PLAIN_SECONDS = 10.0  # between plain lines within an epoch
+LIVE_SECONDS = 0.1
+
+
+class Show(Listener):
+    """A listener that is open while something runs: `with show() as listener: ...`."""
+
+    def __enter__(self) -> "Show":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: "TracebackType | None"
+    ) -> None:
+        """Nothing to close."""
+
+
+class Plain(Show):
+    """Plain lines, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """Print the sentence."""
+        _say(text)
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Print a line now and then."""
+        if time.monotonic() - self.last >= PLAIN_SECONDS:
+            self.last = time.monotonic()
+            _say(f"{what} {done:,} of {total:,}")
+
+    def step(self, step: Step) -> None:
+        """Print a line now and then."""
+        if time.monotonic() - self.last >= PLAIN_SECONDS:
+            self.last = time.monotonic()
+            _say(f"epoch {step.epoch}/{step.epochs}, batch {step.batch}/{step.batches}: {_running(step)}")
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Print the epoch's line."""
+        self.last = time.monotonic()
+        _say(summary(row))
+
+
+class Live(Show):
+    """A progress bar with rate, loss, accuracy and time left; finished epochs scroll by above it."""
+
+    def __init__(self, console: Console) -> None:
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[running]}"),
+            console=console,
+            transient=True,
+        )
+        self.task: TaskID | None = None
+        self.what = ""
+        self.last = 0.0
+
+    def __enter__(self) -> "Live":
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: "TracebackType | None"
+    ) -> None:
+        """Take the bar away."""
+        self.bar.stop()
+
+    def note(self, text: str) -> None:
+        """Print the sentence above the bar."""
+        self.bar.console.print(text, highlight=False, markup=False)
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Move a bar of its own name."""
+        self._move(what, done, total, f"{done:,} of {total:,}", rest=done < total)
+
+    def step(self, step: Step) -> None:
+        """Move the training's bar."""
+        done, total = (step.epoch - 1) * step.batches + step.batch, step.epochs * step.batches
+        self._move("training", done, total, f"epoch {step.epoch}/{step.epochs}  {_running(step)}", rest=True)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Print the epoch's line above the bar."""
+        self.note(summary(row))
+
+    def _move(self, what: str, done: int, total: int, running: str, *, rest: bool) -> None:
+        if self.task is None or what != self.what:
+            if self.task is not None:
+                self.bar.remove_task(self.task)
+            self.task, self.what = self.bar.add_task(what, total=total, running=""), what
+        elif rest and time.monotonic() - self.last < LIVE_SECONDS:
+            return
+        self.last = time.monotonic()
+        self.bar.update(self.task, completed=done, total=total, running=running)
+
+
+def show() -> Show:
+    """Return the way of showing that fits standard error."""
+    console = Console(stderr=True)
+    return Live(console) if console.is_terminal else Plain()
+
+
+def summary(row: dict[str, Any]) -> str:
+    """Write an epoch's line of metrics.jsonl for a person."""
+    text = f"epoch {row['epoch']:>3}  train loss {row['train_loss']:.4f} accuracy {100 * row['train_accuracy']:6.2f} %"
+    if "val_loss" in row:
+        text += f"   val loss {row['val_loss']:.4f} accuracy {100 * row['val_accuracy']:6.2f} %"
+    return f"{text}   {row['seconds']:.1f} s, {row['images_per_second']:,.0f} images/s"
+
+
+def duration(seconds: float) -> str:
+    """Write a time span for a person: 8 s, 3 min 5 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _running(step: Step) -> str:
+    return (
+        f"loss {step.loss:.4f}  accuracy {100 * step.accuracy:.1f} %  "
+        f"{step.images_per_second:,.0f} images/s  {duration(step.seconds_left)} left"
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,147 @@
+"""`striate train`: from image files to a checked model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from striate.cli import _options as options
+from striate.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from striate.training import Recipe, Trained
+
+
+def train(
+    data: Annotated[
+        str | None,
+        typer.Argument(help="A known data set (see `striate datasets`) or a folder of images.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The network (see `striate models`); default: the recipe's.", show_default=False)
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="The recipe; default: the one for the data and model.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; default: runs/DATA-MODEL-TIME.", show_default=False)
+    ] = None,
+    data_root: options.DataRoot = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of everything random; default 0.", show_default=False)] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of the recipe; may be repeated."),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue this run folder, exactly where it stopped.", show_default=False)
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.", show_default=False)] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0.0, metavar="SECONDS", help="How often a checkpoint is written.")
+    ] = 30.0,
+    show_recipe: Annotated[bool, typer.Option("--show-recipe", help="Print the recipe as JSON and do nothing.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train a network and leave a run folder with metrics, checkpoints, report and the bundle model.striate.
+
+    Examples:
+
+    striate train digits
+
+    striate train mnist --model lenet5 --data-root ~/mnist --seed 3
+
+    striate train photos/ --out runs/flowers --set epochs=10 --set optimizer.lr=0.05
+
+    striate train --resume runs/flowers
+    """
+    if resume is not None:
+        if out is not None or recipe is not None:
+            raise InputError("--resume continues a run in its own folder with its own recipe: leave out --out and --recipe")
+        run: Callable[..., Trained] = _resume(resume, data, data_root, model, seed, settings)
+    elif data is None:
+        raise InputError("train: name a data set or a folder of images, for example: striate train digits")
+    else:
+        chosen = _recipe(data, model, recipe, seed, settings or [])
+        if show_recipe:
+            options.print_json(chosen.to_json())
+            return
+        run = _start(chosen, data, out, data_root, threads, device)
+    _finish(run, checkpoint_every, as_json=as_json)
+
+
+def _recipe(data: str, model: str | None, name: str | None, seed: int | None, settings: list[str]) -> "Recipe":
+    from striate.models import card
+    from striate.training import ModelOptions, default_recipe, named_recipe
+
+    recipe = named_recipe(name) if name else default_recipe(data, model)
+    if model and model != recipe.model.name:
+        recipe = recipe.replace(model=ModelOptions(card(model).name))
+    return recipe.set([*settings, *([f"seed={seed}"] if seed is not None else [])])
+
+
+def _start(
+    recipe: "Recipe", data: str, out: Path | None, data_root: Path | None, threads: int | None, device: str
+) -> "Callable[..., Trained]":
+    import time
+    from functools import partial
+
+    from striate.training import fit
+
+    folder = out or Path("runs") / f"{Path(data).name}-{recipe.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return partial(fit, recipe, data, folder, data_root=data_root, threads=threads, device=device)
+
+
+def _resume(
+    folder: Path, data: str | None, data_root: Path | None, model: str | None, seed: int | None, settings: list[str] | None
+) -> "Callable[..., Trained]":
+    from functools import partial
+
+    from striate.training import ModelOptions, Run, resume
+
+    run = Run.open(folder)
+    asked = run.recipe.set([*(settings or []), *([f"seed={seed}"] if seed is not None else [])])
+    if model and model != asked.model.name:
+        asked = asked.replace(model=ModelOptions(model))
+    run.require_same_recipe(asked)
+    return partial(resume, folder, where=data, data_root=data_root)
+
+
+def _finish(run: "Callable[..., Trained]", checkpoint_seconds: float, *, as_json: bool) -> None:
+    from striate.bundle import save_trained
+    from striate.cli._show import show
+    from striate.cli._signals import stop_on_signal
+
+    with show() as listener, stop_on_signal(listener.note) as stop:
+        trained = run(checkpoint_seconds=checkpoint_seconds, listener=listener, stop=stop)
+        save_trained(trained)
+    if as_json:
+        options.print_json(_result(trained))
+    else:
+        print(trained.evaluation.as_text())
+        print(_last_line(trained))
+
+
+def _result(trained: "Trained") -> dict[str, Any]:
+    run = trained.run
+    return {
+        "split": trained.split,
+        **trained.evaluation.to_json(),
+        "epochs": len(trained.history),
+        "seconds": sum(row["seconds"] for row in trained.history),
+        "run": str(run.folder),
+        "report": str(run.report),
+        "bundle": str(run.bundle),
+    }
+
+
+def _last_line(trained: "Trained") -> str:
+    evaluation, run = trained.evaluation, trained.run
+    low, high = evaluation.interval
+    return (
+        f"{trained.split} accuracy {100 * evaluation.accuracy:.2f} % ({evaluation.correct} of {evaluation.total}, "
+        f"95 % interval {100 * low:.2f} to {100 * high:.2f} %); "
+        f"run {run.folder}, report {run.report}, bundle {run.bundle}"
+    )

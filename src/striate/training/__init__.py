@@ -1,0 +1,33 @@
+"""Training that can be trusted: `fit` a `Recipe`, `resume` a run exactly."""
+
+from striate.training.fit import CHECKPOINT_SECONDS, Trained, fit, resume
+from striate.training.listener import Listener, Step
+from striate.training.loop import Interrupted
+from striate.training.recipe import (
+    LossOptions,
+    ModelOptions,
+    OptimizerOptions,
+    Recipe,
+    ScheduleOptions,
+)
+from striate.training.recipes import RECIPES, default_recipe, named_recipe
+from striate.training.run import Run
+
+__all__ = [
+    "CHECKPOINT_SECONDS",
+    "RECIPES",
+    "Interrupted",
+    "Listener",
+    "LossOptions",
+    "ModelOptions",
+    "OptimizerOptions",
+    "Recipe",
+    "Run",
+    "ScheduleOptions",
+    "Step",
+    "Trained",
+    "default_recipe",
+    "fit",
+    "named_recipe",
+    "resume",
+]

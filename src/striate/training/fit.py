@@ -1,0 +1,185 @@
+"""From a recipe and data to a trained, measured and reported model; and on from where a run stopped."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from striate.data import ImageData, open_data
+from striate.errors import InputError, StriateError
+from striate.evaluation import Evaluation, fit_temperature, judge, predict_logits, write_report
+from striate.files import write_json
+from striate.models import card
+from striate.training import checkpoint
+from striate.training.listener import Listener
+from striate.training.loop import Trainer, fresh_model
+from striate.training.recipe import Recipe
+from striate.training.run import Run, environment, now, require_free
+
+CHECKPOINT_SECONDS = 30.0
+
+
+class Trained(NamedTuple):
+    """A finished training: the run's folder, its data, the best model and what it is worth."""
+
+    run: Run
+    data: ImageData
+    model: nn.Module
+    temperature: float  # calibrates probabilities: softmax(logits / temperature)
+    split: str  # what `evaluation` was measured on
+    evaluation: Evaluation
+    history: list[dict[str, Any]]
+
+
+def fit(
+    recipe: Recipe,
+    where: str,
+    folder: Path,
+    *,
+    data_root: Path | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    listener: Listener | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Train `recipe` on the data `where` (a known set's name or a folder of images) in a new run `folder`.
+
+    Writes the recipe, metrics, checkpoints (about every `checkpoint_seconds`), evaluation and report. `stop` is asked
+    after each step; once it is true, a checkpoint is written and Interrupted raised. Raises InputError for bad data,
+    options or an occupied folder (nothing is written then) and StriateError if training diverges or the disk is full.
+    """
+    listener = listener or Listener()
+    require_free(folder)
+    chosen = _device(device)
+    data = open_data(where, recipe.data, seed=recipe.seed, data_root=data_root, progress=listener.progress)
+    fresh_model(recipe, data)  # a network that does not fit the data is refused before anything is written
+    run = Run(
+        folder,
+        recipe,
+        where if Path(where).exists() is False else str(Path(where).resolve()),
+        str(data_root.resolve()) if data_root else None,
+        data.classes,
+        data.fingerprint,
+        threads or torch.get_num_threads(),
+        chosen,
+        now(),
+    )
+    run.create()
+    return _go_on(run, data, checkpoint_seconds, listener, stop)
+
+
+def resume(
+    folder: Path,
+    *,
+    where: str | None = None,
+    data_root: Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    listener: Listener | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Take an interrupted run to its end: on a CPU, to the same bits as if it had never been interrupted.
+
+    `where` and `data_root` are needed only if the data has moved. Raises InputError if the folder is no run, its recipe
+    was changed, or the data is not the one the run began with.
+    """
+    listener = listener or Listener()
+    run = Run.open(folder)
+    root = data_root or (Path(run.data_root) if run.data_root else None)
+    data = open_data(
+        where or run.where,
+        run.recipe.data,
+        seed=run.recipe.seed,
+        data_root=root,
+        classes=run.classes,
+        progress=listener.progress,
+    )
+    if data.fingerprint != run.fingerprint:
+        raise InputError(
+            f"{folder}: the data in {where or run.where} is not what this run began with "
+            "(files were added, removed or changed); restore it, or start a new run"
+        )
+    return _go_on(run, data, checkpoint_seconds, listener, stop)
+
+
+def _go_on(
+    run: Run, data: ImageData, checkpoint_seconds: float, listener: Listener, stop: Callable[[], bool]
+) -> Trained:
+    """Train from the newest checkpoint, or from the beginning if there is none, and measure the result."""
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            torch.set_num_threads(run.threads)
+            trainer = Trainer(run, data, listener, stop)
+            if (saved := checkpoint.latest(run.checkpoints)) is not None:
+                trainer.load(saved)
+                listener.note(f"continuing at epoch {trainer.position.epoch + 1}, step {trainer.position.step + 1}")
+            trainer.train(checkpoint_seconds)
+            return _conclude(run, data, trainer, listener)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _conclude(run: Run, data: ImageData, trainer: Trainer, listener: Listener) -> Trained:
+    """Judge the best weights once on the test split, calibrate on the validation split, write evaluation and report."""
+    model = trainer.model
+    best = checkpoint.read(run.best)
+    model.load_state_dict(best.tensors)
+    model.eval()
+    if data.unreadable:
+        listener.note(f"{len(data.unreadable)} unreadable files were left out; the report names them")
+    temperature = 1.0
+    if "val" in data.splits:
+        logits = predict_logits(model, data.splits["val"], data.preprocessing)
+        temperature = fit_temperature(logits, data.splits["val"].labels)
+    name = next(name for name in ("test", "val", "train") if name in data.splits)
+    split = data.splits[name]
+    logits = predict_logits(model, split, data.preprocessing)
+    evaluation = judge(logits, split.labels, data.classes, split.ids, temperature=temperature)
+    history = trainer.position.history
+    write_json(run.evaluation, {"split": name, "best_epoch": best.state["epoch"], **evaluation.to_json()})
+    write_report(
+        run.report,
+        title=f"{run.recipe.model.name} on {data.name}",
+        evaluation=evaluation,
+        history=history,
+        facts=_facts(run, data, model, name, best.state["epoch"], history),
+        pictures=lambda index: split.load([index])[0],
+        unreadable=data.unreadable,
+    )
+    return Trained(run, data, model.cpu(), temperature, name, evaluation, history)
+
+
+def _facts(
+    run: Run, data: ImageData, model: nn.Module, split: str, best_epoch: int, history: list[dict[str, Any]]
+) -> dict[str, str]:
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    sizes = ", ".join(f"{name} {len(part):,}" for name, part in data.splits.items())
+    seconds = sum(row["seconds"] for row in history)
+    machine = environment()
+    return {
+        "Model": f"{card(run.recipe.model.name).title} ({parameters:,} trainable parameters)",
+        "Data": f"{data.name}: {sizes}; {len(data.classes)} classes",
+        "Measured on": f"the {split} split, weights of epoch {best_epoch}",
+        "Input": " x ".join(map(str, data.preprocessing.input_size)),
+        "Recipe": f"{run.recipe.name}, seed {run.recipe.seed}, {len(history)} of {run.recipe.epochs} epochs",
+        "Optimiser": f"{run.recipe.optimizer.name}, learning rate {run.recipe.optimizer.lr:g}, "
+        f"batch size {run.recipe.batch_size}",
+        "Training time": f"{seconds:.1f} s on {run.device}, {run.threads} threads",
+        "Machine": f"{machine['processor']}; {machine['platform']}",
+        "Versions": f"striate {machine['striate']}, torch {machine['torch']}, Python {machine['python']}",
+        "Started": run.created,
+    }
+
+
+def _device(word: str) -> str:
+    if word == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=word)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise StriateError(f"device {word!r} cannot be used here ({reason}); use --device cpu") from error
+    return word
