@@ -123,7 +123,11 @@ def test_json_round_trip_is_exact_and_free_of_nan(k):
     assert json.loads(text)["interval"] == list(result.interval)
 
 
-@pytest.mark.parametrize("values", [{}, {"classes": 3}, [1], {"classes": ["a"], "extra": 1}])
+def test_json_with_more_in_it_is_still_an_evaluation():
+    assert Evaluation.from_json({"split": "test", **three().to_json()}) == three()
+
+
+@pytest.mark.parametrize("values", [{}, {"classes": 3}, [1], {"classes": ["a"]}, None])
 def test_json_of_something_else_is_refused(values):
     with pytest.raises(InputError, match="evaluation: not a description this version understands"):
         Evaluation.from_json(values)

@@ -99,9 +99,9 @@ def test_views_and_read_only_arrays_are_fine():
 
 
 def test_progress_counts_to_the_end():
-    seen: list[tuple[int, int]] = []
-    predict_logits(network(), pictures(7), GREY, batch_size=3, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(3, 7), (6, 7), (7, 7)]
+    seen: list[tuple[int, int, str]] = []
+    predict_logits(network(), pictures(7), GREY, batch_size=3, progress=lambda *call: seen.append(call))
+    assert seen == [(3, 7, "evaluating"), (6, 7, "evaluating"), (7, 7, "evaluating")]
 
 
 def test_no_gradient_is_kept():

@@ -1,8 +1,8 @@
 """From logits to exact metrics, calibrated probabilities and a report that anyone can open."""
 
-from striate.evaluation._calibration import Bin, Calibration, fit_temperature
+from striate.evaluation._calibration import Bin, Calibration, fit_temperature, probabilities
 from striate.evaluation._evaluation import ClassScore, Evaluation, Mistake, judge
-from striate.evaluation._predict import predict_logits
+from striate.evaluation._predict import logits_of, predict_logits
 
 __all__ = [
     "Bin",
@@ -12,5 +12,7 @@ __all__ = [
     "Mistake",
     "fit_temperature",
     "judge",
+    "logits_of",
     "predict_logits",
+    "probabilities",
 ]

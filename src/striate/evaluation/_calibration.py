@@ -37,6 +37,11 @@ class Calibration:
     bins: tuple[Bin, ...]  # the reliability diagram
 
 
+def probabilities(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
+    """Return softmax(logits / temperature) along the last axis, in float64."""
+    return np.exp(log_softmax(logits, temperature))
+
+
 def log_softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
     """Return log softmax(logits / temperature) along the last axis, in float64."""
     scaled = np.asarray(logits, dtype=np.float64) / temperature
@@ -104,9 +109,9 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 def _slope(values: Floats, own: Floats, beta: float) -> tuple[float, float]:
     """First and second derivative by beta of the mean NLL of softmax(beta * values)."""
-    probabilities = np.exp(log_softmax(values, 1 / beta))
-    mean = (probabilities * values).sum(axis=1)
-    variance = (probabilities * (values - mean[:, None]) ** 2).sum(axis=1)
+    p = probabilities(values, 1 / beta)
+    mean = (p * values).sum(axis=1)
+    variance = (p * (values - mean[:, None]) ** 2).sum(axis=1)
     return float((mean - own).mean()), float(variance.mean())
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,9 +120,9 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Evaluation":
-        """Make an Evaluation from `to_json`'s dictionary; raises InputError for anything else."""
+        """Make an Evaluation from `to_json`'s dictionary; other keys are ignored. Raises InputError if it is none."""
         try:
-            fields = {key: value for key, value in values.items() if key not in {"accuracy", "interval"}}
+            fields = {field.name: values[field.name] for field in dataclass_fields(cls)}
             fields["classes"] = tuple(fields["classes"])
             fields["confusion"] = tuple(tuple(row) for row in fields["confusion"])
             fields["per_class"] = tuple(ClassScore(**score) for score in fields["per_class"])

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,65 +12,76 @@ from striate.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from striate.data import ImageSplit
     from striate.data.preprocessing import Preprocessing
+
+
+class Pictures(Protocol):
+    """What is needed of a split: how many pictures there are, and some of them as uint8 N x C x h x w."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, indices: npt.NDArray[np.int64], /) -> npt.NDArray[np.uint8]: ...
 
 
 def predict_logits(
     model: "torch.nn.Module",
-    split: "ImageSplit",
+    split: Pictures,
     preprocessing: "Preprocessing",
     *,
     batch_size: int = 256,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the model's logits for every picture of a split, in the split's order: float32 N x K.
 
-    The model runs where its parameters are, in evaluation mode; each of its modules has its own mode back afterwards.
-    `progress(done, total)` is called after each batch. The batch size changes the result by rounding only.
+    `progress(done, total, what)` is called after each batch. The batch size changes the result by rounding only; see
+    `logits_of` for the rest.
     """
     if batch_size < 1:
         raise InputError(f"predict_logits: batch_size must be 1 or more, got {batch_size}")
     total = len(split)
     parts: list[npt.NDArray[np.float32]] = []
-    with evaluating(model):
-        for start in range(0, total, batch_size):
-            indices = np.arange(start, min(start + batch_size, total), dtype=np.int64)
-            parts.append(forward(model, split.load(indices), preprocessing))
-            if progress is not None:
-                progress(int(indices[-1]) + 1, total)
-        if not parts:  # a picture of zeros tells K
-            blank = np.zeros((1, preprocessing.channels, *preprocessing.size), dtype=np.uint8)
-            parts.append(forward(model, blank, preprocessing)[:0])
+    for start in range(0, total, batch_size):
+        indices = np.arange(start, min(start + batch_size, total), dtype=np.int64)
+        parts.append(logits_of(model, split.load(indices), preprocessing))
+        if progress is not None:
+            progress(start + len(indices), total, "evaluating")
+    if not parts:  # a blank picture tells K
+        blank = np.zeros((1, preprocessing.channels, *preprocessing.size), dtype=np.uint8)
+        parts.append(logits_of(model, blank, preprocessing)[:0])
     return np.concatenate(parts)
 
 
-def forward(
+def logits_of(
     model: "torch.nn.Module", images: npt.NDArray[np.uint8], preprocessing: "Preprocessing"
 ) -> npt.NDArray[np.float32]:
-    """Return the logits (float32 N x K) of one batch of decoded pictures (uint8 N x C x h x w); see `evaluating`."""
+    """Return the model's logits (float32 N x K) for decoded pictures (uint8 N x C x h x w), all in one batch.
+
+    The model runs where its parameters are and in their floating-point type, in evaluation mode; each of its modules
+    has its own mode back afterwards. Raises InputError for pictures that are not as `preprocessing` says.
+    """
     import torch
 
-    place = next(model.parameters(), torch.empty(0))
     expected = (preprocessing.channels, *preprocessing.size)
     if images.dtype != np.uint8 or images.shape[1:] != expected:
         raise InputError(
             f"pictures must be uint8 N x {' x '.join(map(str, expected))} as the preprocessing says, "
             f"got {images.dtype} {images.shape}"
         )
-    with torch.inference_mode():
-        inputs = preprocessing(torch.from_numpy(images.copy()).to(place.device))
-        logits = model(inputs.to(place.dtype))
-        if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
-            what = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-            raise InputError(f"the model must return logits {len(images)} x K for {len(images)} pictures, got {what}")
-        result: npt.NDArray[np.float32] = logits.float().cpu().numpy()
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    with torch.inference_mode(), _evaluating(model):
+        inputs = preprocessing(
+            torch.from_numpy(images.copy()).to(like.device)
+        )  # a copy: views may have negative strides
+        logits = model(inputs.to(like.dtype))
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
+        what = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise InputError(f"the model must return logits {len(images)} x K for {len(images)} pictures, got {what}")
+    result: npt.NDArray[np.float32] = logits.float().cpu().numpy()
     return result
 
 
 @contextlib.contextmanager
-def evaluating(model: "torch.nn.Module") -> Iterator[None]:
-    """Put a model into evaluation mode and give each of its modules its own mode back afterwards."""
+def _evaluating(model: "torch.nn.Module") -> Iterator[None]:
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

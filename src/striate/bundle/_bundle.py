@@ -1,0 +1,261 @@
+"""A trained model in one file: what it consists of, writing it, reading it."""
+
+import datetime
+import functools
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from striate.bundle._archive import parse_json, read_archive, write_archive
+from striate.bundle._predict import Prediction, predictions
+from striate.bundle._sources import find_images
+from striate.data import ClassMap
+from striate.data.preprocessing import Preprocessing
+from striate.errors import InputError, StriateError
+from striate.evaluation import logits_of
+from striate.models import build
+
+WEIGHTS, GOLDEN, README = "weights.safetensors", "golden.safetensors", "README.txt"
+MODEL, LABELS, PREPROCESSING = "model.json", "labels.json", "preprocessing.json"
+CALIBRATION, METRICS, PROVENANCE = "calibration.json", "metrics.json", "provenance.json"
+PARTS = frozenset({WEIGHTS, GOLDEN, README, MODEL, LABELS, PREPROCESSING, CALIBRATION, METRICS, PROVENANCE})
+
+_GOLDEN_BATCH = 16
+_README_TEXT = """\
+This is a trained image classifier, {name!r} with {classes} classes, written by Striate {striate}.
+weights.safetensors holds its parameters, labels.json the class of each output, preprocessing.json how a picture
+becomes its input, calibration.json the temperature of its probabilities, metrics.json what it is worth and
+provenance.json where it comes from; golden.safetensors holds pictures with the outputs that the model gave for them,
+and manifest.json the SHA-256 of each part. With Striate installed, `striate verify FILE` checks it and
+`striate predict FILE PICTURES` uses it; docs/bundle.md of Striate describes the format. Do not repack it: a bundle is
+valid only as the file that was written.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained classifier with everything needed to use, check and trust it."""
+
+    path: Path
+    model_name: str
+    model_options: dict[str, Any]
+    classes: ClassMap
+    preprocessing: Preprocessing
+    temperature: float  # calibrated probabilities are softmax(logits / temperature)
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+    state: dict[str, Tensor] = field(repr=False)
+    golden_images: npt.NDArray[np.uint8] = field(repr=False)  # N x C x h x w
+    golden_logits: npt.NDArray[np.float32] = field(repr=False)  # N x K
+
+    @functools.cached_property
+    def model(self) -> nn.Module:
+        """The network with its weights, in evaluation mode; built when first asked for, on the CPU."""
+        return _build(
+            str(self.path),
+            name=self.model_name,
+            options=self.model_options,
+            classes=self.classes,
+            preprocessing=self.preprocessing,
+            state=self.state,
+        )
+
+    def predict(
+        self,
+        sources: str | Path | Iterable[str | Path],
+        *,
+        batch_size: int = 64,
+        top: int = 3,
+        threads: int | None = None,
+    ) -> Iterator[Prediction]:
+        """Predict picture files, folders and patterns (see `find_images`): an iterator in their order.
+
+        Probabilities are calibrated. A picture that cannot be read is a Prediction with an error; the rest goes on.
+        Pictures are decoded in `threads` threads (default: the processors, at most 8), a batch ahead of the network;
+        memory does not grow with their number. `top` is how many classes to tell. Raises InputError before the first
+        prediction if the arguments are no good.
+        """
+        for name, value in (("batch_size", batch_size), ("top", top), ("threads", 1 if threads is None else threads)):
+            if value < 1:
+                raise InputError(f"predict: {name} must be 1 or more, got {value}")
+        return predictions(self, find_images(sources), batch_size, top, threads or min(8, os.cpu_count() or 1))
+
+
+def save(
+    path: Path,
+    *,
+    model_name: str,
+    model_options: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    classes: ClassMap,
+    preprocessing: Preprocessing,
+    temperature: float,
+    metrics: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    golden_images: npt.NDArray[np.uint8],
+) -> None:
+    """Write a trained model as one file, atomically.
+
+    `model_options` are those of `models.build` besides classes, channels and size, which follow from `classes` and
+    `preprocessing`. `golden_images` (uint8 N x C x h x w, at least one) are stored with the logits that the model gives
+    for them on this machine: the network is built anew from exactly what is written, so a bundle that could not be
+    loaded is never written. `metrics` and `provenance` are any JSON values; the versions and the time are added.
+    Raises InputError for parts that do not fit together.
+    """
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise InputError(f"bundle: temperature must be a finite number above 0, got {temperature}")
+    if not len(golden_images):
+        raise InputError("bundle: golden_images is empty, give at least one picture to verify the bundle with")
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}  # no shared memory
+    model = _build(
+        "bundle",
+        name=model_name,
+        options=model_options,
+        classes=classes,
+        preprocessing=preprocessing,
+        state=tensors,
+    )
+    logits = golden_logits(model, golden_images, preprocessing)
+    if not np.isfinite(logits).all():
+        raise StriateError("bundle: the model's outputs are not finite, it has diverged; there is nothing to ship")
+    golden: dict[str, npt.NDArray[Any]] = {"images": np.ascontiguousarray(golden_images), "logits": logits}
+    about = {"name": model_name, "options": dict(model_options), "input_size": preprocessing.input_size}
+    created = _environment()
+    parts = {
+        README: _README_TEXT.format(name=model_name, classes=len(classes), striate=created["striate"]).encode(),
+        MODEL: _json(MODEL, about),
+        LABELS: _json(LABELS, classes.to_json()),
+        PREPROCESSING: _json(PREPROCESSING, preprocessing.to_json()),
+        CALIBRATION: _json(CALIBRATION, {"method": "temperature", "temperature": temperature}),
+        METRICS: _json(METRICS, metrics),
+        PROVENANCE: _json(PROVENANCE, {**provenance, "bundled": created}),
+        WEIGHTS: safetensors.torch.save(tensors),
+        GOLDEN: safetensors.numpy.save(golden),
+    }
+    write_archive(path, parts)
+
+
+def load(path: Path) -> Bundle:
+    """Read a bundle; raises InputError with one sentence unless it is whole, unchanged and consistent.
+
+    The network is built when `.model` is first asked for.
+    """
+    parts = read_archive(path, PARTS)
+    values = {name: parse_json(path, name, data) for name, data in parts.items() if name.endswith(".json")}
+    try:
+        bundle = Bundle(
+            path=path,
+            model_name=values[MODEL]["name"],
+            model_options=values[MODEL]["options"],
+            classes=ClassMap.from_json(values[LABELS]),
+            preprocessing=Preprocessing.from_json(values[PREPROCESSING]),
+            temperature=float(values[CALIBRATION]["temperature"]),
+            metrics=values[METRICS],
+            provenance=values[PROVENANCE],
+            state=safetensors.torch.load(parts[WEIGHTS]),
+            golden_images=(golden := safetensors.numpy.load(parts[GOLDEN]))["images"],
+            golden_logits=golden["logits"],
+        )
+        _check(bundle)
+    except (InputError, SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: the bundle's parts do not fit together ({error})") from error
+    return bundle
+
+
+def golden_logits(
+    model: nn.Module,
+    images: npt.NDArray[np.uint8],
+    preprocessing: Preprocessing,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Run the golden pictures in batches of a fixed size, when a bundle is saved and when it is verified."""
+    parts = []
+    for start in range(0, len(images), _GOLDEN_BATCH):
+        parts.append(logits_of(model, images[start : start + _GOLDEN_BATCH], preprocessing))
+        if progress is not None:
+            progress(min(start + _GOLDEN_BATCH, len(images)), len(images), "verifying")
+    return np.concatenate(parts)
+
+
+def _check(bundle: Bundle) -> None:
+    images, logits, pre = bundle.golden_images, bundle.golden_logits, bundle.preprocessing
+    if images.dtype != np.uint8 or images.shape[1:] != (pre.channels, *pre.size) or not len(images):
+        raise InputError(f"golden images {images.dtype} {images.shape} for pictures {pre.channels} x {pre.size}")
+    if logits.dtype != np.float32 or logits.shape != (len(images), len(bundle.classes)):
+        raise InputError(
+            f"golden logits {logits.dtype} {logits.shape} for {len(images)} x {len(bundle.classes)} classes"
+        )
+    if not np.isfinite(logits).all():
+        raise InputError("golden logits that are not finite")
+    if not (math.isfinite(bundle.temperature) and bundle.temperature > 0):
+        raise InputError(f"temperature {bundle.temperature}")
+    if not isinstance(bundle.model_name, str) or not isinstance(bundle.model_options, dict):
+        raise InputError(f"model {bundle.model_name!r} with options {bundle.model_options!r}")
+
+
+def _build(
+    what: str,
+    *,
+    name: str,
+    options: Mapping[str, Any],
+    classes: ClassMap,
+    preprocessing: Preprocessing,
+    state: Mapping[str, Tensor],
+) -> nn.Module:
+    """Build the network and give it its weights; the caller's random state is left alone."""
+    channels, height, width = preprocessing.input_size
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model = build(name, classes=len(classes), channels=channels, size=(height, width), **options)
+    except (InputError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{what}: the network cannot be built ({error})") from error
+    own = model.state_dict()
+    wrong = [f"lacks {key!r}" for key in own if key not in state]
+    wrong += [f"has {key!r}, which the network has not" for key in state if key not in own]
+    wrong += [
+        f"has {key!r} as {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 3} more differences)" if len(wrong) > 3 else ""
+        raise InputError(f"{what}: the weights are not those of the network {name!r}: {'; '.join(wrong[:3])}{more}")
+    model.load_state_dict(dict(state))
+    return model.eval()
+
+
+def _json(part: str, value: object) -> bytes:
+    try:
+        return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"bundle: {part} must be made of JSON values without NaN ({error})") from error
+
+
+def _environment() -> dict[str, str]:
+    try:
+        striate = version("striate")
+    except PackageNotFoundError:  # used from its source folder
+        striate = "unknown"
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "striate": striate,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+    }

@@ -1,0 +1,64 @@
+"""Does a bundle still compute what it computed when it was saved?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from striate.bundle._bundle import golden_logits, load
+
+TOLERANCE = (
+    1e-4  # of the largest |logit|: float32 sums in another order differ by some 1e-6, another network by far more
+)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How far a bundle's outputs for its golden pictures are from the stored ones."""
+
+    path: Path
+    images: int
+    agreeing: int  # pictures whose predicted class is the stored one
+    worst_absolute: float
+    worst_relative: float  # worst_absolute over the largest stored |logit|
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every output is within the tolerance.
+
+        Two classes whose logits are closer than that may change places, so `agreeing` below `images` is no failure by
+        itself; outputs within the tolerance allow nothing more.
+        """
+        return self.worst_relative <= self.tolerance
+
+    def as_text(self) -> str:
+        """Return the result as a few lines of plain text."""
+        return (
+            f"{self.path}: {'verified' if self.passed else 'FAILED'}\n"
+            "  file       whole and unchanged (SHA-256)\n"
+            f"  outputs    {self.images} golden pictures, worst error {self.worst_absolute:.2g}, "
+            f"relative to the largest logit {self.worst_relative:.2g} (tolerance {self.tolerance:g})\n"
+            f"  classes    {self.agreeing} of {self.images} predicted as when it was saved\n"
+        )
+
+
+def verify(path: Path, *, progress: Callable[[int, int, str], None] | None = None) -> Verification:
+    """Check a bundle's file and run its golden pictures again, on this machine's CPU.
+
+    Raises InputError if the file is damaged or no bundle; outputs that differ are told by the result's `passed`.
+    """
+    bundle = load(path)
+    logits = golden_logits(bundle.model, bundle.golden_images, bundle.preprocessing, progress)
+    difference = np.abs(logits.astype(np.float64) - bundle.golden_logits)
+    worst = float(difference.max()) if np.isfinite(logits).all() else float("inf")
+    largest = float(np.abs(bundle.golden_logits).max())
+    return Verification(
+        path=path,
+        images=len(logits),
+        agreeing=int((logits.argmax(axis=1) == bundle.golden_logits.argmax(axis=1)).sum()),
+        worst_absolute=worst,
+        worst_relative=worst / largest if largest else worst,
+        tolerance=TOLERANCE,
+    )
