@@ -1,0 +1,168 @@
+"""From a picture file to uint8 values at the set's size: one function for files, and the same steps for arrays."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from striate.data.preprocessing import Preprocessing
+from striate.errors import InputError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+PIXEL_LIMIT = 89_478_485  # where Pillow, too, begins to suspect a file made to exhaust the memory
+FILE_LIMIT = 1 << 30  # bytes; what is larger is a video or an archive
+
+_FILTER = Image.Resampling.BILINEAR  # antialiased when shrinking; unlike bicubic it never overshoots black or white
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(InputError):
+    """A picture that cannot be read; `.name` says which, `.reason` why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+def decode_image(source: Path | bytes, preprocessing: Preprocessing, *, name: str | None = None) -> NDArray[np.uint8]:
+    """Decode a picture file, or the bytes of one, to uint8 C x h x w at `preprocessing`'s size and channels.
+
+    JPEG, PNG, WebP, BMP, GIF, TIFF and PPM; of an animation the first frame. EXIF orientation is applied.
+    Transparency lies on black, as do `fit="pad"` and the border. 16-bit grey is scaled to 8 bits; 32-bit integers are
+    taken as 16-bit values and floats as 0..1, anything outside is refused. Grey is ITU-R 601 luma. Resizing is
+    antialiased bilinear. Raises ImageError, with `name` (default: the path), for whatever is no such picture or has
+    over 89 million pixels.
+    """
+    name = name or ("picture" if isinstance(source, bytes) else str(source))
+    data = source if isinstance(source, bytes) else read_picture(source, name=name)
+    if not data:
+        raise ImageError(name, "the file is empty: replace or remove it")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return _decode(image, preprocessing)
+    except _RefusalError as error:
+        raise ImageError(name, str(error)) from None
+    except UnidentifiedImageError:
+        raise ImageError(name, "not a JPEG, PNG, WebP, BMP, GIF, TIFF or PPM picture: convert or remove it") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(name, f"the picture has more than {PIXEL_LIMIT:,} pixels: make it smaller") from None
+    except MemoryError:
+        raise  # says nothing about the file
+    except Exception as error:  # decoders fail in many ways on damaged files: OSError, SyntaxError, struct.error, ...
+        raise ImageError(name, f"the picture is damaged or incomplete ({error}): replace or remove it") from error
+
+
+def read_picture(path: Path, *, name: str | None = None) -> bytes:
+    """Return the content of a file that may be a picture; raises ImageError if it cannot be read or has over 1 GiB."""
+    try:
+        if path.stat().st_size > FILE_LIMIT:
+            raise ImageError(
+                name or str(path), "the file has more than 1 GiB: it is no picture for training, remove it"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        reason = f"the file cannot be read ({error.strerror or error}): allow reading it, or remove it"
+        raise ImageError(name or str(path), reason) from error
+
+
+def fit_array(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Bring uint8 C x H x W (C 1 or 3) to `preprocessing`'s size and channels, as decoding a PNG of it would."""
+    if image.shape == (preprocessing.channels, *preprocessing.size):
+        return image
+    pixels = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
+    return _fit(Image.fromarray(np.ascontiguousarray(pixels)), preprocessing)
+
+
+def fit_arrays(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Bring uint8 N x C x H x W to `preprocessing`'s size and channels; returned as it is where nothing changes."""
+    shape = (preprocessing.channels, *preprocessing.size)
+    if images.shape[1:] == shape:
+        return images
+    fitted = np.empty((len(images), *shape), np.uint8)
+    for k, image in enumerate(images):
+        fitted[k] = fit_array(image, preprocessing)
+    return fitted
+
+
+class _RefusalError(Exception):
+    """A picture that could be decoded but is not; the message says why."""
+
+
+def _decode(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    width, height = image.size
+    if width * height > PIXEL_LIMIT:
+        raise _RefusalError(f"the picture has {width} x {height} pixels, more than {PIXEL_LIMIT:,}: make it smaller")
+    # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size; twice the wanted size leaves the filter enough to work on.
+    # The longer side both ways, because the orientation may swap them.
+    side = 2 * max(preprocessing.size)
+    image.draft("RGB" if preprocessing.channels == 3 else "L", (side, side))
+    image.load()
+    turn = _TURNS.get(_orientation(image))
+    image = _eight_bits(image)
+    return _fit(image.transpose(turn) if turn is not None else image, preprocessing)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value: Any = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a damaged note about the picture is no damage to the picture
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Return the picture in mode L or RGB."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_scaled(np.asarray(image)))
+    if image.has_transparency_data:
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        black.alpha_composite(image.convert("RGBA"))
+        return black.convert("RGB")
+    return image.convert("L" if image.mode in {"1", "L"} else "RGB")
+
+
+def _scaled(values: NDArray[Any]) -> NDArray[np.uint8]:
+    low, high = values.min(), values.max()
+    most = 1 if values.dtype.kind == "f" else 65535
+    if not (low >= 0 and high <= most):  # so written, NaN is refused as well
+        raise _RefusalError(f"its values go from {low} to {high} where 0 to {most} was expected: save it with 8 bits")
+    return np.rint(values.astype(np.float64) * (255 / most)).astype(np.uint8)
+
+
+def _fit(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Bring a picture of mode L or RGB to size and channels."""
+    height, width = preprocessing.size
+    if preprocessing.channels == 1:
+        image = image.convert("L")
+    if preprocessing.fit == "stretch":
+        image = image.resize((width, height), _FILTER)
+    elif preprocessing.fit == "crop":
+        image = ImageOps.fit(image, (width, height), _FILTER)
+    else:
+        image = _padded(image, width, height)
+    if preprocessing.channels == 3:
+        image = image.convert("RGB")
+    pixels = np.asarray(image)
+    return np.ascontiguousarray(pixels[None] if preprocessing.channels == 1 else pixels.transpose(2, 0, 1))
+
+
+def _padded(image: Image.Image, width: int, height: int) -> Image.Image:
+    scale = min(width / image.width, height / image.height)
+    inner = (min(width, max(1, round(image.width * scale))), min(height, max(1, round(image.height * scale))))
+    frame = Image.new(image.mode, (width, height))
+    frame.paste(image.resize(inner, _FILTER), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    return frame

@@ -1,0 +1,149 @@
+"""One way in for data of every kind: a known set's name or a folder's path."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from striate.data.catalog import KNOWN, KnownSet
+from striate.data.classmap import ClassMap
+from striate.data.dataset import ImageData, Progress
+from striate.data.options import DataOptions
+from striate.data.preprocessing import Preprocessing
+from striate.data.randomness import uniform
+from striate.data.sources.cifar import TRAIN, read_cifar10
+from striate.data.sources.digits import read_digits
+from striate.data.sources.folder import MEMORY_LIMIT, open_folder, open_folder_split
+from striate.data.sources.idx import read_mnist
+from striate.data.splits import ImageSplit, stratified
+from striate.errors import InputError, did_you_mean
+
+
+def open_data(
+    where: str | Path,
+    options: DataOptions,
+    *,
+    seed: int,
+    data_root: Path | None = None,
+    classes: ClassMap | None = None,
+    progress: Progress | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+) -> ImageData:
+    """Open a known set ("digits", "mnist", "fashion-mnist", "cifar10") or a folder of images, with its three splits.
+
+    Known sets come from `data_root`, or without it from the user's cache folder, downloaded at first; a folder that is
+    named like one is meant by "./name". `seed` and the options alone decide which images are set aside for validation
+    (and for testing, where the source has no test split). With `classes` the data must have just these.
+    Raises InputError, in one sentence, for whatever is wrong with the data.
+    """
+    known = KNOWN.get(where) if isinstance(where, str) else None
+    if known is None:
+        root = _existing_folder(where)
+        return open_folder(root, options, seed=seed, classes=classes, progress=progress, memory_limit=memory_limit)
+    found = ClassMap(known.classes)
+    if classes is not None:
+        classes.require_same(found, known.name)
+    splits = _READERS[known.name](known, options, seed, data_root, progress)
+    return ImageData(known.name, found, options.preprocessing(), splits)
+
+
+def open_for_evaluation(
+    where: str | Path,
+    preprocessing: Preprocessing,
+    classes: ClassMap,
+    *,
+    split: str = "test",
+    seed: int = 0,
+    options: DataOptions | None = None,
+    data_root: Path | None = None,
+    progress: Progress | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+) -> ImageData:
+    """Open one split ("train", "val" or "test") as a finished model with these classes and preprocessing needs it.
+
+    A folder with class folders alone is taken whole, every image of it, under the name of `split`; one with train/,
+    val/ or test/ gives just that part. Where the split was set aside at training, `seed` and `options` (its fractions)
+    must be those of the training. `options.unreadable` is followed; all else in `options` is overruled.
+    A class folder that the model does not know is an InputError; classes without images are listed by `.absent(split)`.
+    """
+    if split not in {"train", "val", "test"}:
+        raise InputError(f"split must be 'train', 'val' or 'test', got {split!r}")
+    options = replace(
+        options or DataOptions(),
+        channels=preprocessing.channels,
+        size=preprocessing.size,
+        fit=preprocessing.fit,
+        border=preprocessing.border,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+    )
+    if isinstance(where, str) and where in KNOWN:
+        data = open_data(where, options, seed=seed, data_root=data_root, classes=classes, progress=progress)
+        return ImageData(data.name, classes, preprocessing, {split: data.splits[split]})
+    root = _existing_folder(where)
+    return open_folder_split(root, options, classes, split, seed=seed, progress=progress, memory_limit=memory_limit)
+
+
+def _existing_folder(where: str | Path) -> Path:
+    path = Path(where)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise InputError(f"{where} is a file: expected a folder of images, or one of {', '.join(KNOWN)}")
+    if isinstance(where, Path) or os.sep in where:
+        raise InputError(f"no such folder: {where}")
+    raise InputError(f"no known data set and no folder {where!r}{did_you_mean(where, KNOWN)}")
+
+
+def _digits(
+    known: KnownSet, options: DataOptions, seed: int, data_root: Path | None, progress: Progress | None
+) -> dict[str, ImageSplit]:
+    whole = read_digits(options.preprocessing())
+    rest, test = _set_aside(whole, options.test_fraction, seed, "test")
+    train, val = _set_aside(rest, options.val_fraction / (1 - options.test_fraction), seed, "val")
+    return {"train": train, "val": val, "test": test}
+
+
+def _mnist_like(
+    known: KnownSet, options: DataOptions, seed: int, data_root: Path | None, progress: Progress | None
+) -> dict[str, ImageSplit]:
+    files = _files(known, data_root, progress)
+    preprocessing = options.preprocessing()
+    given = read_mnist(files[0], files[1], "train", len(known.classes), preprocessing)
+    test = read_mnist(files[2], files[3], "test", len(known.classes), preprocessing)
+    train, val = _set_aside(given, options.val_fraction, seed, "val")
+    return {"train": train, "val": val, "test": test}
+
+
+def _cifar10(
+    known: KnownSet, options: DataOptions, seed: int, data_root: Path | None, progress: Progress | None
+) -> dict[str, ImageSplit]:
+    places = [data_root, *(data_root / name for name in known.folders)] if data_root else []
+    unpacked = [place for place in places if (place / TRAIN[0]).is_file()]
+    place = unpacked[0] if unpacked else _files(known, data_root, progress)[0]
+    given, test = read_cifar10(place, options.preprocessing())
+    train, val = _set_aside(given, options.val_fraction, seed, "val")
+    return {"train": train, "val": val, "test": test}
+
+
+def _files(known: KnownSet, data_root: Path | None, progress: Progress | None) -> list[Path]:
+    from striate.data.download import locate  # brings the network libraries, which folders do not need
+
+    return locate(known, data_root, progress=progress)
+
+
+def _set_aside(split: ImageSplit, fraction: float, seed: int, name: str) -> tuple[ImageSplit, ImageSplit]:
+    """Divide a split into what remains and what is set aside, class by class."""
+    chosen = stratified(split.labels, uniform(seed, 0, split.keys, f"split/{name}"), fraction)
+    return split.subset(np.flatnonzero(~chosen)), split.subset(np.flatnonzero(chosen))
+
+
+_Reader = Callable[[KnownSet, DataOptions, int, Path | None, Progress | None], dict[str, ImageSplit]]
+_READERS: dict[str, _Reader] = {
+    "digits": _digits,
+    "mnist": _mnist_like,
+    "fashion-mnist": _mnist_like,
+    "cifar10": _cifar10,
+}

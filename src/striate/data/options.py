@@ -1,0 +1,44 @@
+"""What a recipe says about its data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from striate.data.preprocessing import Fit, Preprocessing
+from striate.errors import InputError
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How pictures become input and how samples are divided; part of a recipe.
+
+    The first six are those of `Preprocessing`. Where the source has no validation (test) split, `val_fraction`
+    (`test_fraction`) of its images are set aside, class by class: of the training files where those are given, else of
+    all. `unreadable` says what a file that cannot be decoded means: "error", or "skip" it and report it.
+    """
+
+    channels: int = 1
+    size: tuple[int, int] = (28, 28)
+    fit: Fit = "stretch"
+    border: int = 0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    val_fraction: float = 1 / 12
+    test_fraction: float = 1 / 6
+    unreadable: Literal["error", "skip"] = "error"
+
+    def __post_init__(self) -> None:
+        self.preprocessing()
+        for name, value in (("val_fraction", self.val_fraction), ("test_fraction", self.test_fraction)):
+            if not 0 < value < 1:
+                raise InputError(f"data: {name} must be above 0 and below 1, got {value}")
+        if self.val_fraction + self.test_fraction >= 1:
+            raise InputError(
+                f"data: val_fraction and test_fraction must leave something to train on, got {self.val_fraction} and "
+                f"{self.test_fraction}"
+            )
+        if self.unreadable not in {"error", "skip"}:
+            raise InputError(f"data: unreadable must be 'error' or 'skip', got {self.unreadable!r}")
+
+    def preprocessing(self) -> Preprocessing:
+        """Return the way from a picture to input that these options describe."""
+        return Preprocessing(self.channels, self.size, self.fit, self.border, self.mean, self.std)

@@ -1,0 +1,1 @@
+"""Where data comes from: each module turns one kind of source into splits."""

@@ -1,0 +1,229 @@
+"""Splits from a folder of images: every file is decoded once when it is opened, so that no surprise comes later."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from striate.data.classmap import ClassMap
+from striate.data.dataset import ImageData, Progress, Unreadable
+from striate.data.decode import ImageError, decode_image, read_picture
+from striate.data.options import DataOptions
+from striate.data.preprocessing import Preprocessing
+from striate.data.randomness import uniform
+from striate.data.sources.layout import Listing, entries, list_classes, list_parts
+from striate.data.splits import ArraySplit, FolderSplit, ImageSplit, content_digest, default_threads
+from striate.errors import InputError
+
+MEMORY_LIMIT = 1 << 30  # bytes of decoded images; opening a folder may take twice as much for a moment
+_CHUNK = 256  # files under way at a time: as long as it takes to stop
+
+
+def open_folder(
+    root: Path,
+    options: DataOptions,
+    *,
+    seed: int,
+    classes: ClassMap | None = None,
+    progress: Progress | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+) -> ImageData:
+    """Open `root` with train/, val/ and test/ (the last two may be missing) or with class folders alone.
+
+    The classes are the sorted folder names of the training split. Missing splits are made from the training images by
+    hashing their contents with `seed`: where a picture goes depends on nothing else, so adding or renaming files moves
+    no other one, and copies of a picture stay together (only a class that would get no image in a split gives one up).
+    Decoded images stay in memory where all fit into `memory_limit` bytes; else they are decoded when they are needed.
+    Raises InputError for a layout, a class or (unless options.unreadable is "skip") a file that is wrong.
+    """
+    parts = list_parts(root)
+    train = next(iter(parts))
+    found = ClassMap(list(parts[train].files))
+    if len(found) < 2:
+        raise InputError(f"{root / train}: expected at least two class folders, found only {found.names[0]!r}")
+    if classes is not None:
+        classes.require_same(found, str(root))
+    pool = _read(root, parts, found, options, progress=progress, memory_limit=memory_limit)
+    splits = {part or "train": pool.part(part) for part in parts}
+    _require_images(root / train, splits["train"], found)
+    missing = [name for name in ("test", "val") if name not in splits]
+    splits |= _divide(splits["train"], missing, options, found, seed=seed, root=root)
+    ignored = tuple(path for listing in parts.values() for path in listing.ignored)
+    ordered = {name: splits[name] for name in ("train", "val", "test")}
+    return ImageData(str(root), found, options.preprocessing(), ordered, pool.unreadable, ignored)
+
+
+def open_folder_split(
+    root: Path,
+    options: DataOptions,
+    classes: ClassMap,
+    split: str,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+) -> ImageData:
+    """Open one split for a model with given classes; a folder that has class folders alone is that split as a whole.
+
+    Classes may be absent; a folder that is no class of the model is an InputError.
+    """
+    folders, _ = entries(root)
+    if split in folders and (split != "train" or {"val", "test"} <= set(folders)):
+        parts = {split: list_classes(root, split)}
+    elif "train" in folders:
+        data = open_folder(root, options, seed=seed, classes=classes, progress=progress, memory_limit=memory_limit)
+        return ImageData(
+            data.name, classes, data.preprocessing, {split: data.splits[split]}, data.unreadable, data.ignored
+        )
+    else:
+        parts = list_parts(root)
+    (part, listing), *_ = parts.items()
+    pool = _read(root, parts, classes, options, progress=progress, memory_limit=memory_limit)
+    if not len(pool.images):
+        raise InputError(f"{root / part}: expected images, none of the files there can be read")
+    return ImageData(
+        str(root), classes, options.preprocessing(), {split: pool.images}, pool.unreadable, tuple(listing.ignored)
+    )
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """All readable images of a folder, the part that each belongs to, and the files that are not readable."""
+
+    images: ImageSplit
+    parts: NDArray[np.str_]
+    unreadable: tuple[Unreadable, ...]
+
+    def part(self, name: str) -> ImageSplit:
+        return self.images if (self.parts == name).all() else self.images.subset(np.flatnonzero(self.parts == name))
+
+
+def _read(
+    root: Path,
+    parts: dict[str, Listing],
+    classes: ClassMap,
+    options: DataOptions,
+    *,
+    progress: Progress | None,
+    memory_limit: int,
+) -> _Pool:
+    """Label every file by its folder, and decode it."""
+    ids: list[str] = []
+    labels: list[int] = []
+    of_part: list[str] = []
+    for part, listing in parts.items():
+        unknown = [name for name in listing.files if name not in classes]
+        if unknown:
+            more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+            raise InputError(
+                f"{root / part}: the folder {unknown[0]!r}{more} is no class that training knows "
+                f"({', '.join(classes)}): rename or remove it"
+            )
+        for name, files in listing.files.items():
+            ids += files
+            labels += [classes.index(name)] * len(files)
+            of_part += [part] * len(files)
+    preprocessing = options.preprocessing()
+    checked = _check([root / name for name in ids], preprocessing, progress, memory_limit)
+    good = np.flatnonzero([not isinstance(result, str) for result in checked.results])
+    unreadable = tuple(
+        Unreadable(str(root / name), result)
+        for name, result in zip(ids, checked.results, strict=True)
+        if isinstance(result, str)
+    )
+    if unreadable and options.unreadable == "error":
+        raise _refusal(root, unreadable, len(ids))
+    kept_ids, kept_labels = [ids[k] for k in good], np.asarray(labels, np.int64)[good]
+    digests = [result for result in checked.results if isinstance(result, bytes)]
+    images: ImageSplit
+    if checked.images is None:
+        images = FolderSplit(root, kept_ids, kept_labels, preprocessing, digests)
+    else:
+        values = checked.images if len(good) == len(ids) else checked.images[good]
+        images = ArraySplit(kept_ids, kept_labels, values, digests)
+    return _Pool(images, np.asarray(of_part)[good], unreadable)
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """Per file the hash of its content, or why it cannot be decoded; and the decoded images if they are to be kept."""
+
+    results: list[bytes | str]
+    images: NDArray[np.uint8] | None
+
+
+def _check(
+    paths: Sequence[Path], preprocessing: Preprocessing, progress: Progress | None, memory_limit: int
+) -> _Checked:
+    """Decode every file once, with threads."""
+    shape = (len(paths), preprocessing.channels, *preprocessing.size)
+    images = np.zeros(shape, np.uint8) if int(np.prod(shape, dtype=object)) <= memory_limit else None
+
+    def examine(k: int) -> bytes | str:
+        try:
+            data = read_picture(paths[k])
+            image = decode_image(data, preprocessing)
+        except ImageError as error:
+            return error.reason
+        if images is not None:
+            images[k] = image
+        return content_digest(data)
+
+    results: list[bytes | str] = []
+    with ThreadPoolExecutor(default_threads()) as pool:
+        for start in range(0, len(paths), _CHUNK):
+            for result in pool.map(examine, range(start, min(start + _CHUNK, len(paths)))):
+                results.append(result)
+                if progress:
+                    progress(len(results), len(paths), "checking images")
+    return _Checked(results, images)
+
+
+def _refusal(root: Path, unreadable: Sequence[Unreadable], total: int, most: int = 3) -> InputError:
+    first = "; ".join(f"{file.path}: {file.reason}" for file in unreadable[:most])
+    more = f"; and {len(unreadable) - most} more" if len(unreadable) > most else ""
+    return InputError(
+        f"{root}: {len(unreadable)} of {total} files cannot be read as pictures ({first}{more}); to go on without them "
+        "set unreadable to 'skip'"
+    )
+
+
+def _require_images(place: Path, split: ImageSplit, classes: ClassMap) -> None:
+    for label, count in enumerate(np.bincount(split.labels, minlength=len(classes))):
+        if not count:
+            raise InputError(
+                f"{place}: no file of class {classes.names[label]!r} can be read: repair or remove the class"
+            )
+
+
+def _divide(
+    split: ImageSplit, missing: Sequence[str], options: DataOptions, classes: ClassMap, *, seed: int, root: Path
+) -> dict[str, ImageSplit]:
+    """Return the training split and the missing ones, all made from what was given for training."""
+    if not missing:
+        return {}
+    keys = np.frombuffer(b"".join(digest[:8] for digest in split.digests), dtype="<u8").astype(np.uint64)
+    scores = uniform(seed, 0, keys, "split")
+    shares = {"test": options.test_fraction, "val": options.val_fraction}
+    chosen = np.full(len(split), "train", dtype="<U5")
+    for label, name in enumerate(classes):
+        members = np.flatnonzero(split.labels == label)
+        if len(members) <= len(missing):
+            raise InputError(
+                f"{root}: class {name!r} has {len(members)} images, too few to set some aside for "
+                f"{' and '.join(missing)}: at least {len(missing) + 1} are needed"
+            )
+        members = members[np.argsort(scores[members], kind="stable")]
+        start, bound = 0, 0.0
+        for k, part in enumerate(missing):
+            bound += shares[part]
+            end = int(np.searchsorted(scores[members], bound))
+            end = min(
+                max(end, start + 1), len(members) - len(missing) + k
+            )  # at least one here, and in each that follows
+            chosen[members[start:end]] = part
+            start = end
+    return {part: split.subset(np.flatnonzero(chosen == part)) for part in ("train", *missing)}

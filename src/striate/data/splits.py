@@ -1,0 +1,161 @@
+"""Labelled images that can be loaded by index, from memory or from files."""
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from itertools import repeat
+from pathlib import Path
+from typing import ClassVar, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from striate.data.decode import decode_image
+from striate.data.preprocessing import Preprocessing
+from striate.data.randomness import Keys, sample_keys
+from striate.errors import InputError
+
+Indices = NDArray[np.int64]
+
+
+class ImageSplit(ABC):
+    """N images of one size with their labels (int64, shape (N,)) and ids, which are distinct and never change."""
+
+    in_memory: ClassVar[bool]
+
+    def __init__(self, ids: Sequence[str], labels: ArrayLike) -> None:
+        """Take one id and one label per image; raises InputError if they do not match."""
+        self.ids = list(ids)
+        self.labels: NDArray[np.int64] = np.asarray(labels, dtype=np.int64).reshape(-1)
+        if len(self.ids) != len(self.labels):
+            raise InputError(
+                f"split: expected one label per image, got {len(self.ids)} ids and {len(self.labels)} labels"
+            )
+        if len(set(self.ids)) != len(self.ids):
+            raise InputError("split: expected distinct ids, some are there more than once")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The key of each sample's randomness, uint64 of shape (N,)."""
+        return sample_keys(self.ids)
+
+    @property
+    @abstractmethod
+    def digests(self) -> list[bytes]:
+        """A hash of each image's content, before or after decoding."""
+
+    @abstractmethod
+    def load(self, indices: ArrayLike, *, threads: int | None = None) -> NDArray[np.uint8]:
+        """Return the images at `indices`, any order and number: a new uint8 array N x C x h x w."""
+
+    @abstractmethod
+    def subset(self, rows: ArrayLike) -> "ImageSplit":
+        """Return the split of the samples at `rows`, in that order."""
+
+
+@final
+class ArraySplit(ImageSplit):
+    """Images in memory: uint8 N x C x h x w."""
+
+    in_memory = True
+
+    def __init__(
+        self, ids: Sequence[str], labels: ArrayLike, images: NDArray[np.uint8], digests: list[bytes] | None = None
+    ) -> None:
+        """Take the images and, where they are known, the hashes of what they were decoded from."""
+        super().__init__(ids, labels)
+        if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(self.ids):
+            raise InputError(
+                f"split: expected uint8 images {len(self.ids)} x C x h x w, got {images.dtype} of shape {images.shape}"
+            )
+        self.images = images
+        self._digests = digests
+
+    @property
+    def digests(self) -> list[bytes]:
+        """A hash of each image's content."""
+        if self._digests is None:
+            self._digests = [content_digest(image.tobytes()) for image in self.images]
+        return self._digests
+
+    def load(self, indices: ArrayLike, *, threads: int | None = None) -> NDArray[np.uint8]:
+        """Return copies of the images at `indices`; there is nothing to do for threads."""
+        return self.images[_as_rows(indices)]
+
+    def subset(self, rows: ArrayLike) -> "ArraySplit":
+        """Return the split of the samples at `rows`, in that order."""
+        rows = _as_rows(rows)
+        digests = None if self._digests is None else [self._digests[k] for k in rows]
+        return ArraySplit([self.ids[k] for k in rows], self.labels[rows], self.images[rows], digests)
+
+
+@final
+class FolderSplit(ImageSplit):
+    """Images decoded from files each time they are loaded: for sets that do not fit in memory.
+
+    An id is the file's path under `root`, with "/" between folders.
+    """
+
+    in_memory = False
+
+    def __init__(
+        self, root: Path, ids: Sequence[str], labels: ArrayLike, preprocessing: Preprocessing, digests: list[bytes]
+    ) -> None:
+        """Take the files' paths under `root`, their labels and the hashes of their contents."""
+        super().__init__(ids, labels)
+        self.root, self.preprocessing, self._digests = root, preprocessing, digests
+
+    @property
+    def digests(self) -> list[bytes]:
+        """A hash of each file's content when the folder was opened."""
+        return self._digests
+
+    def load(self, indices: ArrayLike, *, threads: int | None = None) -> NDArray[np.uint8]:
+        """Decode the images at `indices` with some threads (default: one per core, at most 8); raises ImageError."""
+        rows = _as_rows(indices)
+        paths = [self.root / self.ids[k] for k in rows]
+        images = np.empty((len(rows), self.preprocessing.channels, *self.preprocessing.size), np.uint8)
+        with ThreadPoolExecutor(threads or default_threads()) as pool:
+            for k, image in enumerate(pool.map(decode_image, paths, repeat(self.preprocessing))):
+                images[k] = image
+        return images
+
+    def subset(self, rows: ArrayLike) -> "FolderSplit":
+        """Return the split of the samples at `rows`, in that order."""
+        rows = _as_rows(rows)
+        ids, digests = [self.ids[k] for k in rows], [self._digests[k] for k in rows]
+        return FolderSplit(self.root, ids, self.labels[rows], self.preprocessing, digests)
+
+
+def content_digest(data: bytes) -> bytes:
+    """Return 16 bytes that stand for a content (BLAKE2b)."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def default_threads() -> int:
+    """Return the number of decoding threads: one per core this process may use, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores)
+
+
+def stratified(labels: NDArray[np.int64], scores: NDArray[np.float64], fraction: float) -> NDArray[np.bool_]:
+    """Choose round(fraction * N) samples, the same share of each class to within one, those with the lowest scores."""
+    chosen = np.zeros(len(labels), bool)
+    classes, sizes = np.unique(labels, return_counts=True)
+    quotas = np.floor(sizes * fraction).astype(int)
+    left = round(len(labels) * fraction) - int(quotas.sum())
+    quotas[np.argsort(quotas - sizes * fraction, kind="stable")[:left]] += 1  # largest remainders first
+    for label, quota in zip(classes, quotas, strict=True):
+        members = np.flatnonzero(labels == label)
+        chosen[members[np.argsort(scores[members], kind="stable")[:quota]]] = True
+    return chosen
+
+
+def _as_rows(indices: ArrayLike | Iterable[int]) -> Indices:
+    return np.asarray(indices, dtype=np.int64).reshape(-1)
