@@ -1,7 +1,6 @@
 """The normal form of a sliding window: one entry per axis, no words, no unions."""
 
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass, field
 
 from striate.errors import InputError
 
@@ -25,38 +24,38 @@ class Window:
     dilation: tuple[int, ...]
     upsample: tuple[int, ...]
 
+    effective_kernel: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """Extent of the dilated kernel on each axis: m + (m - 1)(d - 1), equation (5.47)."""
+    symmetric_padding: tuple[int, ...] | None = field(init=False, repr=False, compare=False)
+    """The padding as one number per axis, or None if the ends differ on some axis or something is cropped."""
+
     def __post_init__(self) -> None:
-        if not self.kernel:
-            raise InputError("a window needs at least one axis, got the kernel ()")
-        for field in fields(self):
-            entries = getattr(self, field.name)
-            if not isinstance(entries, tuple):
-                raise InputError(f"{field.name} must be a tuple, one entry per axis, got {entries!r}; see make_window")
-            if len(entries) != self.rank:
-                raise InputError(f"{field.name} needs one entry per axis of the kernel {self.kernel}, got {entries}")
-            if field.name != "padding" and min(entries) < 1:
-                raise InputError(f"{field.name} must be 1 or more on every axis, got {entries}")
-        if any(len(pair) != 2 for pair in self.padding):
-            raise InputError(f"padding needs one (low, high) pair per axis, got {self.padding}")
+        self._validate()
+        effective = tuple(m + (m - 1) * (d - 1) for m, d in zip(self.kernel, self.dilation, strict=True))
+        symmetric = all(low == high and low >= 0 for low, high in self.padding)
+        object.__setattr__(self, "effective_kernel", effective)
+        object.__setattr__(self, "symmetric_padding", tuple(low for low, _ in self.padding) if symmetric else None)
 
     @property
     def rank(self) -> int:
         """Number of spatial axes."""
         return len(self.kernel)
 
-    @cached_property
-    def effective_kernel(self) -> tuple[int, ...]:
-        """Extent of the dilated kernel on each axis: m + (m - 1)(d - 1), equation (5.47)."""
-        return tuple(m + (m - 1) * (d - 1) for m, d in zip(self.kernel, self.dilation, strict=True))
-
-    @cached_property
-    def symmetric_padding(self) -> tuple[int, ...] | None:
-        """The padding as one number per axis, or None if the ends differ on some axis or something is cropped."""
-        if all(low == high >= 0 for low, high in self.padding):
-            return tuple(low for low, _ in self.padding)
-        return None
-
-    @cached_property
+    @property
     def upsamples(self) -> bool:
         """Whether zeros stand between the inputs on some axis."""
         return max(self.upsample) > 1
+
+    def _validate(self) -> None:
+        for name in ("kernel", "stride", "padding", "dilation", "upsample"):
+            entries = getattr(self, name)
+            if not isinstance(entries, tuple):
+                raise InputError(f"{name} must be a tuple, one entry per axis, got {entries!r}; see make_window")
+            if not entries:
+                raise InputError("a window needs at least one axis, got no entries")
+            if len(entries) != self.rank:
+                raise InputError(f"{name} needs one entry per axis of the kernel {self.kernel}, got {entries}")
+            if name != "padding" and min(entries) < 1:
+                raise InputError(f"{name} must be 1 or more on every axis, got {entries}")
+        if any(len(pair) != 2 for pair in self.padding):
+            raise InputError(f"padding needs one (low, high) pair per axis, got {self.padding}")

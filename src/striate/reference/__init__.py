@@ -1,6 +1,6 @@
 """The operators' definitions in NumPy: slow, obvious and independent; they judge every implementation."""
 
-from striate.reference._connectivity import connectivity
+from striate.reference._connectivity import Array, connectivity
 from striate.reference._conv import conv, conv_grad_bias, conv_grad_input, conv_grad_weight
 from striate.reference._pool import (
     avg_pool,
@@ -14,6 +14,7 @@ from striate.reference._pool import (
 from striate.reference._rbf import rbf, rbf_grad_centres, rbf_grad_input
 
 __all__ = [
+    "Array",
     "avg_pool",
     "avg_pool_grad_input",
     "connectivity",

@@ -1,11 +1,14 @@
 """Which input a kernel position reads: the definition that everything else is read off."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from striate.geometry import Window, output_size
+
+Array = npt.NDArray[Any]
 
 
 def connectivity(size: Sequence[int], window: Window, *, ceil: bool = False) -> tuple[npt.NDArray[np.bool_], ...]:

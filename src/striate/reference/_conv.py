@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from striate.geometry import Window
-from striate.reference._connectivity import connectivity
+from striate.reference._connectivity import Array, connectivity
 
-Array = npt.NDArray[Any]
 Links = Sequence[Sequence[int]] | Array
 
 

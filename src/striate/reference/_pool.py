@@ -6,15 +6,12 @@ window must hold at least one input position, or, to count the padding, one posi
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from striate.geometry import Window, output_size
-from striate.reference._connectivity import connectivity
-
-Array = npt.NDArray[Any]
+from striate.reference._connectivity import Array, connectivity
 
 
 def max_pool(x: Array, window: Window, *, ceil: bool = False) -> tuple[Array, npt.NDArray[np.int64]]:

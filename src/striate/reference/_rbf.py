@@ -1,11 +1,8 @@
 """Euclidean radial basis functions, the output layer of LeNet-5 (LeCun et al. 1998, equation 7)."""
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from striate.reference._connectivity import Array
 
 
 def rbf(x: Array, centres: Array) -> Array:

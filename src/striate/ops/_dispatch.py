@@ -1,0 +1,164 @@
+"""The seam between what an operator means and how it is computed.
+
+An operator brings its arguments to a normal form: a frozen object that says what is to be computed, and the tensors.
+Each implementation is a module, named in TABLE, with two functions of that normal form:
+
+    supports(form, *operands) -> None, or in words why it cannot compute this
+    forward(form, *operands)  -> the result; differentiable, by PyTorch's autograd or by its own gradients
+
+A new operator is a file `_NAME.py` here, with a public function NAME and a `normal_form` of the same arguments (but
+impl), and a row of TABLE. A new implementation is a module and an entry in the row.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache, lru_cache
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
+
+import torch
+
+from striate.errors import InputError, did_you_mean
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# operator -> its implementations, each imported when it is reached: "auto" takes the first that supports the case
+TABLE: dict[str, dict[str, str]] = {
+    "conv": {
+        "aten": "striate.ops.impl.aten.conv",
+        "reference": "striate.ops.impl.reference.conv",
+    },
+    "max_pool": {
+        "aten": "striate.ops.impl.aten.max_pool",
+        "reference": "striate.ops.impl.reference.max_pool",
+    },
+    "avg_pool": {
+        "aten": "striate.ops.impl.aten.avg_pool",
+        "reference": "striate.ops.impl.reference.avg_pool",
+    },
+    "subsample": {
+        "aten": "striate.ops.impl.aten.subsample",
+        "reference": "striate.ops.impl.reference.subsample",
+    },
+    "rbf": {
+        "aten": "striate.ops.impl.aten.rbf",
+        "reference": "striate.ops.impl.reference.rbf",
+    },
+}
+
+
+class Implementation(Protocol):
+    """What a module of `striate.ops.impl` offers for one operator."""
+
+    def supports(self, form: Any, *operands: Any) -> str | None:
+        """Return None if this implementation computes the case, else in words why it does not."""
+
+    def forward(self, form: Any, *operands: Any) -> Any:
+        """Return the operator's result for its normal form."""
+
+
+_default: ContextVar[str] = ContextVar("impl", default="auto")
+
+
+@contextmanager
+def use_impl(name: str) -> Iterator[None]:
+    """Within the block, compute every operator with the implementation `name` unless a call says impl= itself.
+
+    "auto" goes back to choosing. What the implementation cannot compute is an error, never computed by another. A
+    function keeps the implementation with which torch.compile compiled it. Raises InputError for an unknown name.
+    """
+    _require_known(name, {known for row in TABLE.values() for known in row}, "use_impl")
+    token = _default.set(name)
+    try:
+        yield
+    finally:
+        _default.reset(token)
+
+
+def explain_dispatch(operator: str, *args: Any, **kwargs: Any) -> dict[str, str]:
+    """Say for each implementation whether the call operator(*args, **kwargs) would take it, or why it would not.
+
+    Nothing is computed. Returns implementation -> "taken" or the reason, in the order in which they are asked.
+
+    >>> explain_dispatch("conv", torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 3, 3))
+    {'aten': 'taken', 'reference': "not asked: 'aten' comes first"}
+    """
+    if operator not in TABLE:
+        raise InputError(f"explain_dispatch: unknown operator {operator!r}{did_you_mean(operator, TABLE)}")
+    module = importlib.import_module(f"striate.ops._{operator}")
+    arguments = inspect.signature(getattr(module, operator)).bind(*args, **kwargs).arguments
+    wanted = _wanted(operator, arguments.pop("impl", "auto"))
+    form, operands = module.normal_form(**arguments)
+    verdicts: dict[str, str] = {}
+    taken = None
+    for name, path in TABLE[operator].items():
+        if wanted not in {"auto", name}:
+            verdicts[name] = f"not asked: {wanted!r} was asked for"
+        elif taken is not None:
+            verdicts[name] = f"not asked: {taken!r} comes first"
+        elif (reason := _load(path).supports(form, *operands)) is not None:
+            verdicts[name] = f"passed over: {reason}"
+        else:
+            verdicts[name], taken = "taken", name
+    return verdicts
+
+
+def compute(operator: str, impl: str, form: Any, operands: tuple[Any, ...]) -> Any:
+    """Compute `operator` on its normal form by the implementation that `impl` or `use_impl` asks for.
+
+    Raises InputError if that one does not exist or cannot compute the case, or if "auto" finds none.
+    """
+    wanted = _wanted(operator, impl)
+    reasons = []
+    for name, path in TABLE[operator].items():
+        if wanted in {"auto", name}:
+            implementation = _load(path)
+            reason = implementation.supports(form, *operands)
+            if reason is None:
+                return implementation.forward(form, *operands)
+            reasons.append(f"{name} does not support {reason}")
+    raise InputError(f"{operator}: {'; '.join(reasons)}")
+
+
+def remembered(function: Callable[P, R]) -> Callable[P, R]:
+    """Remember the results of a function of shapes and words, so that only the first call of its kind checks them.
+
+    torch.compile traces the function itself; for arguments that cannot be remembered, such as lists, it is called.
+    """
+    cached = lru_cache(maxsize=4096, typed=True)(function)
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.compiler.is_compiling():
+            return function(*args, **kwargs)
+        try:
+            return cached(*args, **kwargs)  # type: ignore[arg-type]
+        except TypeError:
+            return function(*args, **kwargs)
+
+    return call
+
+
+def _wanted(operator: str, impl: str) -> str:
+    wanted = _current_default() if impl == "auto" else impl
+    if wanted != "auto" and wanted not in TABLE[operator]:
+        _require_known(wanted, TABLE[operator], operator)
+    return wanted
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch.compile reads no context variable
+def _current_default() -> str:
+    return _default.get()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # nor does it import a module
+@cache
+def _load(path: str) -> Implementation:
+    return cast("Implementation", importlib.import_module(path))
+
+
+def _require_known(name: str, known: Any, who: str) -> None:
+    if name not in {"auto", *known}:
+        raise InputError(f"{who}: unknown implementation {name!r}{did_you_mean(name, {'auto', *known})}")

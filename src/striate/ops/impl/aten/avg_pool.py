@@ -1,0 +1,46 @@
+"""Mean pooling by PyTorch's, on an input padded by hand where PyTorch does not."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from striate.geometry import Window, window_sizes
+from striate.ops._avg_pool import AvgPoolForm
+from striate.ops._subsample import SubsampleForm
+from striate.ops.impl.aten.padding import exact_padding, pad
+
+_AVG_POOL: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+def supports(form: AvgPoolForm | SubsampleForm, *_: Any) -> str | None:
+    """Return None, or why PyTorch's pooling cannot compute this."""
+    return None if form.window.rank in _AVG_POOL else f"{form.window.rank} spatial axes, only 1 to 3"
+
+
+def forward(form: AvgPoolForm, x: Tensor) -> Tensor:
+    """Return N x C x outputs."""
+    window, padding = form.window, form.window.symmetric_padding
+    if padding is not None and all(2 * p <= m for p, m in zip(padding, window.kernel, strict=True)):
+        return mean(window, x, padding, ceil=form.ceil, count_padding=form.count_padding)
+    padded = pad(x, exact_padding(x.shape[2:], window, ceil=form.ceil))
+    sums = mean(window, padded, (0,) * window.rank) * prod(window.kernel)
+    return sums / _counts(form, x)
+
+
+def mean(
+    window: Window, x: Tensor, padding: tuple[int, ...], *, ceil: bool = False, count_padding: bool = False
+) -> Tensor:
+    """Return the means of the windows of x with as many zeros at both ends of an axis."""
+    return _AVG_POOL[window.rank](x, window.kernel, window.stride, padding, ceil, count_padding)
+
+
+def _counts(form: AvgPoolForm, x: Tensor) -> Tensor:
+    """Number of values in each window, as a tensor of the outputs' shape."""
+    counts = torch.ones((), dtype=x.dtype, device=x.device)
+    for axis in window_sizes(x.shape[2:], form.window, ceil=form.ceil, count_padding=form.count_padding):
+        counts = counts[..., None] * torch.tensor(axis, dtype=x.dtype, device=x.device)
+    return counts

@@ -1,0 +1,43 @@
+"""Maximum pooling by PyTorch's, on an input padded by hand where PyTorch does not."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from striate.ops._max_pool import MaxPoolForm
+from striate.ops.impl.aten.padding import exact_padding, pad
+
+_MAX_POOL: dict[int, Callable[..., Any]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+
+
+def supports(form: MaxPoolForm, *_: Any) -> str | None:
+    """Return None, or why PyTorch's pooling cannot compute this."""
+    return None if form.window.rank in _MAX_POOL else f"{form.window.rank} spatial axes, only 1 to 3"
+
+
+def forward(form: MaxPoolForm, x: Tensor) -> Any:
+    """Return N x C x outputs, and the switches if the form asks for them."""
+    window, padding = form.window, form.window.symmetric_padding
+    pool = _MAX_POOL[window.rank]
+    if padding is not None and all(2 * p <= m for p, m in zip(padding, window.effective_kernel, strict=True)):
+        return pool(x, window.kernel, window.stride, padding, window.dilation, form.ceil, form.switches)
+    size = x.shape[2:]
+    padding_exact = exact_padding(size, window, ceil=form.ceil)
+    padded = pad(x, padding_exact, value=float("-inf"))
+    result = pool(padded, window.kernel, window.stride, 0, window.dilation, False, form.switches)
+    if not form.switches:
+        return result
+    values, switches = result
+    return values, _unpad(switches, padded.shape[2:], size, [low for low, _ in padding_exact])
+
+
+def _unpad(switches: Tensor, padded: torch.Size, size: torch.Size, lows: list[int]) -> Tensor:
+    """Turn row-major positions in the padded map into those in the input map."""
+    result, factor = torch.zeros_like(switches), 1
+    for n_padded, n, low in zip(reversed(padded), reversed(size), reversed(lows), strict=True):
+        result = result + (switches % n_padded - low) * factor
+        switches, factor = switches // n_padded, factor * n
+    return result
