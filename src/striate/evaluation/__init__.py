@@ -3,6 +3,7 @@
 from striate.evaluation._calibration import Bin, Calibration, fit_temperature, probabilities
 from striate.evaluation._evaluation import ClassScore, Evaluation, Mistake, judge
 from striate.evaluation._predict import logits_of, predict_logits
+from striate.evaluation._report import write_report
 
 __all__ = [
     "Bin",
@@ -15,4 +16,5 @@ __all__ = [
     "logits_of",
     "predict_logits",
     "probabilities",
+    "write_report",
 ]
