@@ -4,17 +4,19 @@ The rooms are imported when they are first used, so that `import striate` costs 
 """
 
 from importlib import import_module
-from importlib.metadata import version
-from types import ModuleType
+from typing import Any
 
 from striate.errors import InputError, StriateError
 
-__version__ = version("striate")
 _ROOMS = ("bundle", "data", "evaluation", "geometry", "models", "nn", "ops", "reference", "training")
 __all__ = ["InputError", "StriateError", "__version__", *_ROOMS]  # noqa: PLE0604 (names of submodules)
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("striate")
     if name in _ROOMS:
         return import_module(f"striate.{name}")
     raise AttributeError(f"module 'striate' has no attribute {name!r}")

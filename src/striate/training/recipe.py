@@ -1,5 +1,6 @@
 """A recipe: everything that decides what a training run computes, as one frozen value."""
 
+import contextlib
 import dataclasses
 import json
 import types
@@ -184,7 +185,8 @@ def _parse(hint: Any, text: str, key: str) -> Any:
     if hint is str or typing.get_origin(hint) is Literal:
         return text
     if typing.get_origin(hint) is tuple:
-        return _loose(text if text.startswith("[") else f"[{text.strip('()')}]")
+        items = _loose(f"[{text.strip('()[]')}]")
+        return items if isinstance(items, list) else text.split(",")
     if hint is bool and text.lower() in {"true", "false", "yes", "no", "on", "off", "1", "0"}:
         return text.lower() in {"true", "yes", "on", "1"}
     value = _loose(text)
@@ -221,10 +223,9 @@ def _check(hint: Any, value: Any, key: str) -> Any:
             return None
         return _check(next(a for a in arguments if a is not type(None)), value, key)
     if origin is tuple and isinstance(value, list | tuple):
-        if arguments[-1] is Ellipsis:
-            return tuple(_check(arguments[0], item, key) for item in value)
-        if len(value) == len(arguments):
-            return tuple(_check(a, item, key) for a, item in zip(arguments, value, strict=True))
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        with contextlib.suppress(InputError, ValueError):  # the sentence below speaks of the whole value
+            return tuple(_check(kind, item, key) for kind, item in zip(kinds, value, strict=True))
     elif (origin is dict or hint is dict) and isinstance(value, dict):
         return dict(value)
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):

@@ -1,0 +1,51 @@
+"""The last step of training: the run's best model as a bundle."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.bundle._bundle import save
+from striate.training import Trained
+
+GOLDEN = 16  # pictures that the bundle verifies itself with
+
+
+def save_trained(trained: Trained) -> Path:
+    """Write the run's bundle, `model.striate` in its folder, and return its path.
+
+    The golden pictures are spread over the classes of the split that was measured. Raises StriateError if the disk is
+    full; what was there before is untouched then.
+    """
+    run, split = trained.run, trained.data.splits[trained.split]
+    save(
+        run.bundle,
+        model_name=run.recipe.model.name,
+        model_options=run.recipe.model.options,
+        state=trained.model.state_dict(),
+        classes=trained.data.classes,
+        preprocessing=trained.data.preprocessing,
+        temperature=trained.temperature,
+        metrics={"split": trained.split, **trained.evaluation.to_json()},
+        provenance={
+            "data": trained.data.name,
+            "fingerprint": run.fingerprint,
+            "recipe": run.recipe.to_json(),
+            "device": run.device,
+            "threads": run.threads,
+            "started": run.created,
+            "epochs": len(trained.history),
+        },
+        golden_images=split.load(_spread(split.labels, GOLDEN)),
+    )
+    return run.bundle
+
+
+def _spread(labels: npt.NDArray[np.int64], count: int) -> Sequence[int]:
+    """Return up to `count` indices: the first picture of each class, then the second of each, and so on."""
+    rank = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        rank[members] = np.arange(len(members))
+    return [int(i) for i in np.argsort(rank, kind="stable")[:count]]
