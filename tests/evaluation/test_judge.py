@@ -1,7 +1,6 @@
 """An evaluation against scikit-learn and against counts made by hand."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,17 +12,18 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
+from striate.data import ClassMap
 from striate.errors import InputError
 from striate.evaluation import Evaluation, fit_temperature, judge
 from striate.evaluation._evaluation import WORST, wilson
 from striate.evaluation._text import percent
 
 
-def classes(*names: str) -> SimpleNamespace:
-    return SimpleNamespace(names=names)
+def classes(*names: str) -> ClassMap:
+    return ClassMap(names)
 
 
-def random_case(n: int, k: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, SimpleNamespace, list[str]]:
+def random_case(n: int, k: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, ClassMap, list[str]]:
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, k, n)
     logits = generator.normal(size=(n, k)).astype(np.float32)

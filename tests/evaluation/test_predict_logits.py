@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from striate.data import ArraySplit
 from striate.data.preprocessing import Preprocessing
 from striate.errors import InputError
 from striate.evaluation import predict_logits
@@ -52,6 +53,11 @@ def test_logits_are_the_models_whatever_the_batch_size(preprocessing, batch_size
     assert logits.dtype == np.float32
     assert split.asked == list(range(7))
     torch.testing.assert_close(torch.from_numpy(logits), expected.detach())
+
+
+def test_a_real_split():
+    split = ArraySplit([str(i) for i in range(7)], np.zeros(7, int), pictures(7).images)
+    assert np.array_equal(predict_logits(network(), split, GREY), predict_logits(network(), pictures(7), GREY))
 
 
 def test_an_empty_split_gives_no_rows_of_k():

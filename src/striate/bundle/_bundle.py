@@ -97,7 +97,7 @@ class Bundle:
 
 
 def save(
-    path: Path,
+    path: str | Path,
     *,
     model_name: str,
     model_options: Mapping[str, Any],
@@ -147,14 +147,15 @@ def save(
         WEIGHTS: safetensors.torch.save(tensors),
         GOLDEN: safetensors.numpy.save(golden),
     }
-    write_archive(path, parts)
+    write_archive(Path(path), parts)
 
 
-def load(path: Path) -> Bundle:
+def load(path: str | Path) -> Bundle:
     """Read a bundle; raises InputError with one sentence unless it is whole, unchanged and consistent.
 
     The network is built when `.model` is first asked for.
     """
+    path = Path(path)
     parts = read_archive(path, PARTS)
     values = {name: parse_json(path, name, data) for name, data in parts.items() if name.endswith(".json")}
     try:

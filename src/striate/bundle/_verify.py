@@ -44,7 +44,7 @@ class Verification:
         )
 
 
-def verify(path: Path, *, progress: Callable[[int, int, str], None] | None = None) -> Verification:
+def verify(path: str | Path, *, progress: Callable[[int, int, str], None] | None = None) -> Verification:
     """Check a bundle's file and run its golden pictures again, on this machine's CPU.
 
     Raises InputError if the file is damaged or no bundle; outputs that differ are told by the result's `passed`.
@@ -55,7 +55,7 @@ def verify(path: Path, *, progress: Callable[[int, int, str], None] | None = Non
     worst = float(difference.max()) if np.isfinite(logits).all() else float("inf")
     largest = float(np.abs(bundle.golden_logits).max())
     return Verification(
-        path=path,
+        path=bundle.path,
         images=len(logits),
         agreeing=int((logits.argmax(axis=1) == bundle.golden_logits.argmax(axis=1)).sum()),
         worst_absolute=worst,
