@@ -100,11 +100,9 @@ class Run:
         try:
             values = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder}: the run cannot be read ({error})") from error
-        if values.get("format") != FORMAT:
-            raise InputError(f"{folder}: a run of format {values.get('format')}, this version reads format {FORMAT}")
-        try:
+            if values["format"] != FORMAT:
+                raise InputError(f"{folder}: a run of format {values['format']}, this version reads format {FORMAT}")
+            recorded = values["recipe_sha256"]
             run = cls(
                 folder,
                 Recipe.from_json(recipe),
@@ -112,9 +110,11 @@ class Run:
                 ClassMap.from_json(values["classes"]),
                 *(values[key] for key in ("fingerprint", "threads", "device", "created")),
             )
-            recorded = values["recipe_sha256"]
-        except KeyError as error:
-            raise InputError(f"{folder}: run.json lacks {error}") from error
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"{folder}: the run cannot be read, run.json or recipe.json is damaged ({reason})") from error
         if digest(run.recipe) != recorded:
             raise InputError(
                 f"{folder}: recipe.json was changed after the run began; restore it to resume, "
