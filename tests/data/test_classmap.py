@@ -38,12 +38,12 @@ def test_refuses_what_is_no_class_map(names, message):
 
 
 def test_refuses_json_of_another_kind():
-    with pytest.raises(InputError, match="expected a list of names, got {'names': 3}"):
+    with pytest.raises(InputError, match=r"expected a list of names, got \{'names': 3\}"):
         ClassMap.from_json({"names": 3})
 
 
 def test_an_unknown_name_gets_the_closest_one():
-    with pytest.raises(InputError, match="^no class 'dandelionn'; did you mean 'dandelion'\\?$"):
+    with pytest.raises(InputError, match=r"^no class 'dandelionn'; did you mean 'dandelion'\?$"):
         ClassMap(["daisy", "dandelion"]).index("dandelionn")
 
 

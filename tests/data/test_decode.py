@@ -1,5 +1,6 @@
 """Decoding: every mode and format, orientation, fitting, and what must be refused."""
 
+import contextlib
 import io
 import struct
 import warnings
@@ -257,10 +258,8 @@ def test_every_single_damage_is_an_image_error_or_a_picture():
     for k in range(len(whole)):
         damaged = bytearray(whole)
         damaged[k] ^= 0xFF
-        try:
+        with contextlib.suppress(ImageError):
             assert decode_image(bytes(damaged), Preprocessing(3, (9, 7))).shape == (3, 9, 7)
-        except ImageError as error:
-            assert error.reason
 
 
 @pytest.mark.parametrize(
@@ -281,7 +280,7 @@ def test_what_is_no_picture_is_refused_by_name(content, reason, tmp_path):
 
 def test_a_format_outside_the_list_is_refused():
     data = encode(Image.fromarray(rgb(8, 8)), "ICO")
-    with pytest.raises(ImageError, match="^picture: not a JPEG, PNG"):
+    with pytest.raises(ImageError, match=r"^picture: not a JPEG, PNG"):
         decode_image(data, Preprocessing(3, (8, 8)))
 
 

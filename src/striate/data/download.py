@@ -103,7 +103,7 @@ def _locked(part: Path) -> Iterator[IO[bytes]]:
                 import fcntl
 
                 fcntl.flock(stream, fcntl.LOCK_EX)
-            if not part.exists() or not os.path.samestat(os.fstat(stream.fileno()), part.stat()):
+            if not _is_at(stream, part):
                 continue  # it was finished and renamed while we waited for it
             try:
                 yield stream
@@ -111,6 +111,13 @@ def _locked(part: Path) -> Iterator[IO[bytes]]:
                 if not _length(stream):
                     part.unlink(missing_ok=True)
             return
+
+
+def _is_at(stream: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _download(url: str, file: RemoteFile, stream: IO[bytes], progress: Progress | None) -> None:
