@@ -25,7 +25,7 @@ def leftover(size: Sequence[int], window: Window) -> tuple[int, ...]:
     0 where (n - m + p) / s is an integer and nothing is cropped. The gaps inside a dilated kernel count as covered.
     """
     return tuple(
-        max(n - 1 - ((o - 1) * s + m - 1 - low) // u, 0)
+        min(max(n - 1 - ((o - 1) * s + m - 1 - low) // u, 0), n)
         for n, o, m, s, (low, _), u in zip(
             size,
             output_size(size, window),

@@ -12,10 +12,11 @@ impl), and a row of TABLE. A new implementation is a module and an entry in the 
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import torch
@@ -153,10 +154,14 @@ def _current_default() -> str:
     return _default.get()
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # nor does it import a module
-@cache
 def _load(path: str) -> Implementation:
-    return cast("Implementation", importlib.import_module(path))
+    _import(path)
+    return cast("Implementation", sys.modules[path])  # what torch.compile can follow: it sees no import's result
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # nor does it import a module
+def _import(path: str) -> None:
+    importlib.import_module(path)
 
 
 def _require_known(name: str, known: Any, who: str) -> None:

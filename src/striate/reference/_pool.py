@@ -27,7 +27,7 @@ def max_pool(x: Array, window: Window, *, ceil: bool = False) -> tuple[Array, np
     flat = [p.ravel()[grid] for p, grid in zip(positions, grids, strict=True)]
     inside = np.logical_and.reduce([f >= 0 for f in flat])
     switches = np.where(inside, np.ravel_multi_index([np.maximum(f, 0) for f in flat], size), 0)
-    values = np.where(inside, x.reshape(*x.shape[:2], -1)[:, :, switches], -np.inf)
+    values = np.where(inside, x.reshape(*x.shape[:2], prod(size))[:, :, switches], -np.inf)
     shape = [p.shape for p in positions]
     rows = _rows(values, shape)
     switch_rows = np.broadcast_to(_rows(switches[None, None], shape), rows.shape)
@@ -42,7 +42,8 @@ def max_pool_grad_input(grad: Array, switches: npt.NDArray[np.int64], size: Sequ
     """Return the gradient of <grad, max_pool(x)>: each error term goes to the input that was the maximum (5.31)."""
     result = np.zeros((grad.shape[0] * grad.shape[1], prod(size)), dtype=grad.dtype)
     rows = np.arange(len(result))[:, None]
-    np.add.at(result, (rows, switches.reshape(len(result), -1)), grad.reshape(len(result), -1))
+    flat = (len(result), prod(grad.shape[2:]))
+    np.add.at(result, (rows, switches.reshape(flat)), grad.reshape(flat))
     return result.reshape(*grad.shape[:2], *size)
 
 

@@ -30,7 +30,7 @@ class Checkpoint(NamedTuple):
 def write(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write one checkpoint file; a SHA-256 of tensors and state goes along. Raises StriateError if the disk is full."""
     flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    text = json.dumps(state, sort_keys=True, allow_nan=False)
+    text = json.dumps(state, allow_nan=False)
     metadata = {"format": str(FORMAT), "state": text, "sha256": _digest(flat, text)}
     with replacing(path) as temporary:
         temporary.write_bytes(save(flat, metadata=metadata))
