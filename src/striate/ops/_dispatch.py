@@ -120,7 +120,7 @@ def compute(operator: str, impl: str, form: Any, operands: tuple[Any, ...]) -> A
             reason = implementation.supports(form, *operands)
             if reason is None:
                 return implementation.forward(form, *operands)
-            reasons.append(f"{name} does not support {reason}")
+            reasons.append(f"{name!r} does not support {reason}")
     raise InputError(f"{operator}: {'; '.join(reasons)}")
 
 
@@ -155,13 +155,14 @@ def _current_default() -> str:
 
 
 def _load(path: str) -> Implementation:
-    _import(path)
-    return cast("Implementation", sys.modules[path])  # what torch.compile can follow: it sees no import's result
+    _import(path, everything=torch.compiler.is_compiling())
+    return cast("Implementation", sys.modules[path])
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # nor does it import a module
-def _import(path: str) -> None:
-    importlib.import_module(path)
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # nor does it import: it finds in sys.modules,
+def _import(path: str, *, everything: bool) -> None:  # and only what is there when it looks for the first time
+    for each in [path for row in TABLE.values() for path in row.values()] if everything else [path]:
+        importlib.import_module(each)
 
 
 def _require_known(name: str, known: Any, who: str) -> None:

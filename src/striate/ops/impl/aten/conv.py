@@ -45,7 +45,7 @@ def _dense(w: Tensor, links: LinkRows) -> Tensor:
     outputs, inputs = len(links), len(links[0])
     places = [p * inputs + d for p, row in enumerate(links) for d, link in enumerate(row) if link]
     dense = w.new_zeros((outputs * inputs, *w.shape[1:]))
-    dense = dense.index_copy(0, torch.tensor(places, device=w.device), w)
+    dense = dense.index_copy(0, torch.tensor(places, dtype=torch.long, device=w.device), w)
     return dense.view(outputs, inputs, *w.shape[1:])
 
 

@@ -54,4 +54,4 @@ def _array(tensor: Tensor | None) -> Array | None:
 
 def _tensor(array: Array, like: Tensor) -> Tensor:
     dtype = like.dtype if np.issubdtype(array.dtype, np.floating) else None
-    return torch.from_numpy(np.ascontiguousarray(array)).to(like.device, dtype)
+    return torch.from_numpy(array.copy()).to(like.device, dtype)
