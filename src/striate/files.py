@@ -72,6 +72,8 @@ def _sync(path: Path) -> None:
 def _explain(path: Path, error: OSError) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return f"no space left while writing {path}: free some space and try again; what was there before is untouched"
+    if error.errno == errno.EFBIG:
+        return f"{path} would be larger than a file may be here: raise the limit (ulimit -f) or choose another disk"
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return f"{path} cannot be written ({error.strerror}): choose a folder that you may write to"
     return f"{path} could not be written: {error.strerror or error}"

@@ -60,7 +60,7 @@ def evaluate(
             images,
             bundle.preprocessing,
             batch_size=batch_size,
-            progress=lambda done, total: listener.progress(done, total, "evaluating"),
+            progress=listener.progress,
         )
         for file in opened.unreadable:
             listener.note(f"left out {file.path}: {file.reason}")

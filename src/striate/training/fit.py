@@ -117,14 +117,14 @@ def _go_on(
                 trainer.load(saved)
                 listener.note(f"continuing at epoch {trainer.position.epoch + 1}, step {trainer.position.step + 1}")
             trainer.train(checkpoint_seconds)
-            return _conclude(run, data, trainer, listener)
+            return _conclude(run, data, trainer.position.history, listener)
         finally:
             torch.set_num_threads(threads)
 
 
-def _conclude(run: Run, data: ImageData, trainer: Trainer, listener: Listener) -> Trained:
+def _conclude(run: Run, data: ImageData, history: list[dict[str, Any]], listener: Listener) -> Trained:
     """Judge the best weights once on the test split, calibrate on the validation split, write evaluation and report."""
-    model = trainer.model
+    model = fresh_model(run.recipe, data)  # built as the bundle will build it: the same figures to the last bit
     best = checkpoint.read(run.best)
     model.load_state_dict(best.tensors)
     model.eval()
@@ -138,7 +138,6 @@ def _conclude(run: Run, data: ImageData, trainer: Trainer, listener: Listener) -
     split = data.splits[name]
     logits = predict_logits(model, split, data.preprocessing)
     evaluation = judge(logits, split.labels, data.classes, split.ids, temperature=temperature)
-    history = trainer.position.history
     write_json(run.evaluation, {"split": name, "best_epoch": best.state["epoch"], **evaluation.to_json()})
     write_report(
         run.report,
@@ -149,7 +148,7 @@ def _conclude(run: Run, data: ImageData, trainer: Trainer, listener: Listener) -
         pictures=lambda index: split.load([index])[0],
         unreadable=data.unreadable,
     )
-    return Trained(run, data, model.cpu(), temperature, name, evaluation, history)
+    return Trained(run, data, model, temperature, name, evaluation, history)
 
 
 def _facts(
