@@ -1,6 +1,7 @@
 """Downloads from a real server on this machine: resuming, mirrors, checksums, and what is said when nothing works."""
 
 import contextlib
+import fcntl
 import hashlib
 import socket
 import threading
@@ -149,6 +150,17 @@ def test_two_at_once_fetch_once(mirror, server, tmp_path):
     assert paths == [tmp_path / "set.gz"] * 4
     assert server.requests == [("good", None)]
     assert leftovers(tmp_path) == ["set.gz"]
+
+
+def test_a_part_that_went_away_while_waiting_for_it(mirror, tmp_path):
+    with (tmp_path / PART).open("a+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        thread = threading.Thread(target=fetch, args=(FILE, [mirror("good")], tmp_path))
+        thread.start()
+        thread.join(0.1)  # time to begin waiting
+        (tmp_path / PART).unlink()
+    thread.join()
+    assert (tmp_path / "set.gz").read_bytes() == CONTENT
 
 
 def test_without_a_network_it_says_where_to_put_the_file(tmp_path):

@@ -113,8 +113,9 @@ def test_adding_renaming_and_copying_files_moves_no_other(tmp_path):
 
 def test_a_small_class_is_in_every_split(tmp_path):
     fill(tmp_path, {"a": 3, "b": 4})
+    large = DataOptions(channels=3, size=(6, 8), val_fraction=0.45, test_fraction=0.45)
     for seed in range(10):
-        counts = open_data(tmp_path, OPTIONS, seed=seed).counts()
+        counts = open_data(tmp_path, large if seed % 2 else OPTIONS, seed=seed).counts()
         assert all(counts[part][name] >= 1 for part in counts for name in "ab")
 
 
