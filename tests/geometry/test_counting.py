@@ -17,7 +17,14 @@ from striate.geometry import (
 )
 
 CONV, HALVE = make_window(2, 5), make_window(2, 2, stride=2)
-C3 = "1000111001111011 1100011100111101 1110001110010111 0111001111001011 0011100111101101 0001110011110111".split()
+C3 = (  # figure 5.11: a row for each map of S2, a column for each of C3
+    "1000111001111011",
+    "1100011100111101",
+    "1110001110010111",
+    "0111001111001011",
+    "0011100111101101",
+    "0001110011110111",
+)
 LENET = {
     "C1": count_conv((32, 32), CONV, 1, 6),
     "S2": count_subsample((28, 28), HALVE, 6),

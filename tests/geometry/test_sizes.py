@@ -92,8 +92,8 @@ def test_window_sizes_count_positions(ceil, count_padding, pair):
         (
             (3, 8),
             {"kernel": 3, "dilation": 3, "upsample": 2},
-            "a window of (7, 7) (kernel (3, 3), dilation (3, 3)) does not fit into the input size (3, 8) (after upsampling"
-            " (5, 15)) with padding ((0, 0), (0, 0)): take a larger input, a smaller kernel or more padding",
+            "a window of (7, 7) (kernel (3, 3), dilation (3, 3)) does not fit into the input size (3, 8) (after"
+            " upsampling (5, 15)) with padding ((0, 0), (0, 0)): take a larger input, a smaller kernel or more padding",
         ),
         ((8,), {"kernel": 3}, "a kernel of 2 axes (3, 3) cannot slide over the input size (8,)"),
         ((0, 8), {"kernel": 3}, "the input size must be 1 or more on every axis, got (0, 8)"),

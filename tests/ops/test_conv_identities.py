@@ -7,8 +7,7 @@ from torch.testing import assert_close
 
 from striate import ops
 
-settings.register_profile("striate", deadline=None, max_examples=40, derandomize=True)
-settings.load_profile("striate")
+forty = settings(deadline=None, max_examples=40, derandomize=True)
 
 few = st.integers(1, 3)
 
@@ -43,6 +42,7 @@ def cases(draw, upsample=few):
     return x, w, words
 
 
+@forty
 @given(cases())
 def test_linear_in_both(case):
     x, w, words = case
@@ -52,6 +52,7 @@ def test_linear_in_both(case):
     assert_close(ops.conv(x1, w1 + 3 * w2, **words), ops.conv(x1, w1, **words) + 3 * ops.conv(x1, w2, **words))
 
 
+@forty
 @given(cases(), st.sampled_from(["aten", "reference"]))
 def test_gradients_are_the_adjoints(case, impl):
     """<conv(x, w), y> = <x, grad_input(y)> = <w, grad_weight(y)> for operands that the gradients have not seen."""
@@ -66,6 +67,7 @@ def test_gradients_are_the_adjoints(case, impl):
     assert_close((ops.conv(other, w, **words) * y).sum(), (other * grad_x).sum())
 
 
+@forty
 @given(cases())
 def test_implementations_agree(case):
     x, w, words = case
@@ -73,6 +75,7 @@ def test_implementations_agree(case):
     assert_close(ops.conv(x, w, b, **words, impl="aten"), ops.conv(x, w, b, **words, impl="reference"))
 
 
+@forty
 @given(st.integers(1, 3), few, few, st.integers(1, 3))
 def test_shifting_the_input_shifts_the_output(stride, kernel, dilation, shift):
     """A shift by a multiple of the stride, seen away from the ends."""
@@ -82,6 +85,7 @@ def test_shifting_the_input_shifts_the_output(stride, kernel, dilation, shift):
     assert_close(moved[..., shift:], y[..., : y.shape[-1] - shift])
 
 
+@forty
 @given(cases())
 def test_flip_turns_the_kernel_around(case):
     x, w, words = case
@@ -90,6 +94,7 @@ def test_flip_turns_the_kernel_around(case):
     assert_close(ops.conv(x, w, **words), ops.conv(x, turned, **{**words, "flip": not words["flip"]}))
 
 
+@forty
 @given(st.tuples(*[st.integers(1, 5)] * 4))
 def test_the_full_convolution_commutes(sizes):
     """Exercise 5-1, equation (5.10), for the convolution of (5.6)."""
@@ -97,6 +102,7 @@ def test_the_full_convolution_commutes(sizes):
     assert_close(ops.conv(x, w, padding="wide", flip=True), ops.conv(w, x, padding="wide", flip=True))
 
 
+@forty
 @given(cases())
 def test_dilation_is_a_kernel_with_zeros(case):
     x, w, words = case
@@ -105,6 +111,7 @@ def test_dilation_is_a_kernel_with_zeros(case):
     assert_close(ops.conv(x, w, **words), ops.conv(x, stuffed, **{**words, "dilation": 1}))
 
 
+@forty
 @given(cases())
 def test_upsampling_is_an_input_with_zeros(case):
     x, w, words = case
@@ -113,6 +120,7 @@ def test_upsampling_is_an_input_with_zeros(case):
     assert_close(ops.conv(x, w, **words), ops.conv(stuffed, w, **{**words, "upsample": 1}))
 
 
+@forty
 @given(cases())
 def test_groups_are_convolutions_side_by_side(case):
     x, w, words = case
@@ -122,6 +130,7 @@ def test_groups_are_convolutions_side_by_side(case):
     assert_close(ops.conv(x, w, **words), side_by_side)
 
 
+@forty
 @given(cases(), st.randoms(use_true_random=False), st.sampled_from(["aten", "reference"]))
 def test_links_are_a_dense_weight_with_zeros(case, random, impl):
     x, w, words = case

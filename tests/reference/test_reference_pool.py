@@ -37,7 +37,7 @@ def test_max_pool(size, window, ceil):
     expected = np.zeros_like(x)
     for o, _, inside in windows(size, window, ceil):
         for at in itertools.product(range(2), range(2)):
-            best = max(inside, key=lambda i: x[(*at, *i)])  # noqa: B023  # max keeps the first of equals
+            best = max(inside, key=lambda i: x[(*at, *i)])  # max keeps the first of equals
             assert values[(*at, *o)] == x[(*at, *best)]
             assert switches[(*at, *o)] == np.ravel_multi_index(best, size)
             expected[(*at, *best)] += grad[(*at, *o)]

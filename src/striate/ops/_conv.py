@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
@@ -84,12 +85,12 @@ def normal_form(  # noqa: PLR0917
 
 def link_rows(links: Links) -> LinkRows:
     """Return a link table as rows of 0 and 1; raises InputError if it is none."""
-    table = links if isinstance(links, Sequence) else links.tolist()
+    table: Any = links.tolist() if isinstance(links, Tensor | np.ndarray) else links
     try:
         rows = tuple(tuple(row) for row in table)
     except TypeError:
         rows = ()
-    if not rows or len({len(row) for row in rows}) != 1 or not all(link in {0, 1} for row in rows for link in row):
+    if not rows or len({len(row) for row in rows}) != 1 or not all(link in (0, 1) for row in rows for link in row):
         raise InputError(
             "conv: links must be a table of 0 and 1 with a row per output channel and a column per input channel, got "
             + repr(table)[:80]
