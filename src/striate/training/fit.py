@@ -124,7 +124,8 @@ def _go_on(
 
 def _conclude(run: Run, data: ImageData, history: list[dict[str, Any]], listener: Listener) -> Trained:
     """Judge the best weights once on the test split, calibrate on the validation split, write evaluation and report."""
-    model = fresh_model(run.recipe, data)  # built as the bundle will build it: the same figures to the last bit
+    # built as the bundle will build it, so that the figures are the same to the last bit on a CPU
+    model = fresh_model(run.recipe, data).to(run.device)
     best = checkpoint.read(run.best)
     model.load_state_dict(best.tensors)
     model.eval()
@@ -148,7 +149,7 @@ def _conclude(run: Run, data: ImageData, history: list[dict[str, Any]], listener
         pictures=lambda index: split.load([index])[0],
         unreadable=data.unreadable,
     )
-    return Trained(run, data, model, temperature, name, evaluation, history)
+    return Trained(run, data, model.cpu(), temperature, name, evaluation, history)
 
 
 def _facts(
