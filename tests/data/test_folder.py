@@ -121,7 +121,11 @@ def test_a_small_class_is_in_every_split(tmp_path):
 
 def test_three_split_folders(tmp_path):
     fill(tmp_path, {"train/a": 4, "train/b": 3, "val/a": 2, "val/b": 1, "test/b": 5})
+    (tmp_path / "README.md").touch()
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "val" / "list.txt").touch()
     data = open_data(tmp_path, OPTIONS, seed=0)
+    assert data.ignored == (".hidden", "README.md", "val/list.txt")
     assert data.counts() == {"train": {"a": 4, "b": 3}, "val": {"a": 2, "b": 1}, "test": {"a": 0, "b": 5}}
     assert data.absent("test") == ["a"]
     assert all(name.startswith(f"{part}/") for name, part in everything(data).items())
@@ -195,7 +199,9 @@ def test_unreadable_files_stop_everything(tmp_path):
         f"{tmp_path}/a/1.png: the file is empty: replace or remove it; {tmp_path}/b/link.png: the file cannot"
         in message
     )
-    assert message.endswith("; and 1 more); to go on without them set unreadable to 'skip'")
+    assert message.endswith(
+        "; and 1 more); to go on without them set data.unreadable=skip (--skip-unreadable when evaluating)"
+    )
 
 
 @pytest.mark.parametrize("memory_limit", [1 << 20, 0])
@@ -245,7 +251,7 @@ def test_layouts_that_are_none(tmp_path):
     )
     root = layout("stranger", {"train/a": 3, "train/b": 3, "test/a": 2, "test/cow": 2, "test/pig": 2})
     assert message_of(root) == (
-        f"{root}/test: the folder 'cow' (and 1 more) is no class that training knows (a, b): rename or remove it"
+        f"{root}/test: the folder 'cow' (and 1 more) is no class that training knows ('a', 'b'): rename or remove it"
     )
     root = layout("words", {"train/a": 3, "train/b": 3, "Validation/a": 2})
     assert message_of(root) == (
@@ -326,7 +332,7 @@ def test_evaluating_a_class_that_the_model_does_not_know(tmp_path):
     with pytest.raises(InputError) as caught:
         open_for_evaluation(tmp_path, PREPROCESSING, CLASSES)
     assert str(caught.value) == (
-        f"{tmp_path}: the folder 'cow' is no class that training knows (owl, cat, dog): rename or remove it"
+        f"{tmp_path}: the folder 'cow' is no class that training knows ('owl', 'cat', 'dog'): rename or remove it"
     )
 
 

@@ -44,7 +44,7 @@ class ClassMap:
             return
         missing = [name for name in self.names if name not in other.names]
         unknown = [name for name in other.names if name not in self.names]
-        parts = [f"missing {_listed(missing)}"] * bool(missing) + [f"unknown {_listed(unknown)}"] * bool(unknown)
+        parts = [f"missing {listed(missing)}"] * bool(missing) + [f"unknown {listed(unknown)}"] * bool(unknown)
         if not parts:
             k = next(k for k, pair in enumerate(zip(self.names, other.names, strict=True)) if pair[0] != pair[1])
             parts = [f"the order differs from class {k} on ({self.names[k]!r} expected, {other.names[k]!r} found)"]
@@ -62,6 +62,7 @@ class ClassMap:
         return cls(values)
 
 
-def _listed(names: Sequence[str], most: int = 5) -> str:
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return the names in quotes, the first few of many."""
     shown = ", ".join(repr(name) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")

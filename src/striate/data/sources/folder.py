@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.data.classmap import ClassMap
+from striate.data.classmap import ClassMap, listed
 from striate.data.dataset import ImageData, Progress, Unreadable
 from striate.data.decode import ImageError, decode_image, read_picture
 from striate.data.options import DataOptions
@@ -111,21 +111,7 @@ def _read(
     memory_limit: int,
 ) -> _Pool:
     """Label every file by its folder, and decode it."""
-    ids: list[str] = []
-    labels: list[int] = []
-    of_part: list[str] = []
-    for part, listing in parts.items():
-        unknown = [name for name in listing.files if name not in classes]
-        if unknown:
-            more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
-            raise InputError(
-                f"{root / part}: the folder {unknown[0]!r}{more} is no class that training knows "
-                f"({', '.join(classes)}): rename or remove it"
-            )
-        for name, files in listing.files.items():
-            ids += files
-            labels += [classes.index(name)] * len(files)
-            of_part += [part] * len(files)
+    ids, labels, of_part = _label(root, parts, classes)
     preprocessing = options.preprocessing()
     checked = _check([root / name for name in ids], preprocessing, progress, memory_limit)
     good = np.flatnonzero([not isinstance(result, str) for result in checked.results])
@@ -136,7 +122,7 @@ def _read(
     )
     if unreadable and options.unreadable == "error":
         raise _refusal(root, unreadable, len(ids))
-    kept_ids, kept_labels = [ids[k] for k in good], np.asarray(labels, np.int64)[good]
+    kept_ids, kept_labels = [ids[k] for k in good], labels[good]
     digests = [result for result in checked.results if isinstance(result, bytes)]
     images: ImageSplit
     if checked.images is None:
@@ -144,7 +130,27 @@ def _read(
     else:
         values = checked.images if len(good) == len(ids) else checked.images[good]
         images = ArraySplit(kept_ids, kept_labels, values, digests)
-    return _Pool(images, np.asarray(of_part)[good], unreadable)
+    return _Pool(images, of_part[good], unreadable)
+
+
+def _label(
+    root: Path, parts: dict[str, Listing], classes: ClassMap
+) -> tuple[list[str], NDArray[np.int64], NDArray[np.str_]]:
+    """Return the id, label and part of every file."""
+    rows: list[tuple[str, int, str]] = []
+    for part, listing in parts.items():
+        unknown = [name for name in listing.files if name not in classes]
+        if unknown:
+            more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+            raise InputError(
+                f"{root / part}: the folder {unknown[0]!r}{more} is no class that training knows "
+                f"({listed(classes.names)}): rename or remove it"
+            )
+        for name, files in listing.files.items():
+            label = classes.index(name)
+            rows += [(file, label, part) for file in files]
+    ids, labels, of_part = zip(*rows, strict=True)
+    return list(ids), np.asarray(labels, np.int64), np.asarray(of_part)
 
 
 @dataclass(frozen=True)
@@ -187,7 +193,7 @@ def _refusal(root: Path, unreadable: Sequence[Unreadable], total: int, most: int
     more = f"; and {len(unreadable) - most} more" if len(unreadable) > most else ""
     return InputError(
         f"{root}: {len(unreadable)} of {total} files cannot be read as pictures ({first}{more}); to go on without them "
-        "set unreadable to 'skip'"
+        "set data.unreadable=skip (--skip-unreadable when evaluating)"
     )
 
 

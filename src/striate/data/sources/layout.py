@@ -27,14 +27,17 @@ def list_parts(root: Path) -> dict[str, Listing]:
 
     Raises InputError for a folder that is neither: one without class folders or images, or with a mixture.
     """
-    folders, _ = entries(root)
+    top = Listing()
+    folders, files = entries(root, top)
     if "train" in folders:
         strange = [name for name in folders if name not in PARTS]
         if strange:
             fitting = _SPLIT_WORDS.get(strange[0].casefold())
             advice = f"rename it to {fitting!r}" if fitting in {"val", "test"} else "move it away"
             raise InputError(f"{root}: expected only train, val and test, found the folder {strange[0]!r}: {advice}")
-        return {part: list_classes(root, part) for part in PARTS if part in folders}
+        parts = {part: list_classes(root, part) for part in PARTS if part in folders}
+        parts["train"].ignored[:0] = [*top.ignored, *files]
+        return parts
     alike = [name for name in folders if name.casefold() in _SPLIT_WORDS]
     if alike:
         raise InputError(
