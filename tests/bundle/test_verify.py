@@ -1,5 +1,7 @@
 """Golden pictures: a sound bundle passes anywhere, another network does not."""
 
+import json
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -80,6 +82,8 @@ def test_weights_that_are_no_numbers_fail(saved):
     result = verify(saved)
     assert result.worst_relative == float("inf")
     assert not result.passed
+    values = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert (values["worst_relative"], values["passed"], values["images"]) == (None, False, 20)
 
 
 def test_logits_that_are_all_zero_are_compared_absolutely(saved):

@@ -1,8 +1,10 @@
 """Does a bundle still compute what it computed when it was saved?"""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +35,11 @@ class Verification:
         """
         return self.worst_relative <= self.tolerance
 
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary; an error that is no finite number is None."""
+        values = {**asdict(self), "path": str(self.path), "passed": self.passed}
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
     def as_text(self) -> str:
         """Return the result as a few lines of plain text."""
         return (
@@ -40,7 +47,7 @@ class Verification:
             "  file       whole and unchanged (SHA-256)\n"
             f"  outputs    {self.images} golden pictures, worst error {self.worst_absolute:.2g}, "
             f"relative to the largest logit {self.worst_relative:.2g} (tolerance {self.tolerance:g})\n"
-            f"  classes    {self.agreeing} of {self.images} predicted as when it was saved\n"
+            f"  classes    {self.agreeing} of {self.images} predicted as when it was saved"
         )
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,20 +12,12 @@ from striate.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from striate.data.preprocessing import Preprocessing
-
-
-class Pictures(Protocol):
-    """What is needed of a split: how many pictures there are, and some of them as uint8 N x C x h x w."""
-
-    def __len__(self) -> int: ...
-
-    def load(self, indices: npt.NDArray[np.int64], /) -> npt.NDArray[np.uint8]: ...
+    from striate.data import ImageSplit, Preprocessing
 
 
 def predict_logits(
     model: "torch.nn.Module",
-    split: Pictures,
+    split: "ImageSplit",
     preprocessing: "Preprocessing",
     *,
     batch_size: int = 256,
@@ -36,15 +28,15 @@ def predict_logits(
     `progress(done, total, what)` is called after each batch. The batch size changes the result by rounding only; see
     `logits_of` for the rest.
     """
-    if batch_size < 1:
-        raise InputError(f"predict_logits: batch_size must be 1 or more, got {batch_size}")
-    total = len(split)
+    from striate.data import batches
+
+    total, done = len(split), 0
     parts: list[npt.NDArray[np.float32]] = []
-    for start in range(0, total, batch_size):
-        indices = np.arange(start, min(start + batch_size, total), dtype=np.int64)
-        parts.append(logits_of(model, split.load(indices), preprocessing))
+    for indices, images, _ in batches(split, np.arange(total), batch_size):  # loads files ahead of the network
+        parts.append(logits_of(model, images.numpy(), preprocessing))
+        done += len(indices)
         if progress is not None:
-            progress(start + len(indices), total, "evaluating")
+            progress(done, total, "evaluating")
     if not parts:  # a blank picture tells K
         blank = np.zeros((1, preprocessing.channels, *preprocessing.size), dtype=np.uint8)
         parts.append(logits_of(model, blank, preprocessing)[:0])

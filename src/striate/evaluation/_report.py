@@ -13,7 +13,7 @@ from markupsafe import Markup
 from striate.errors import InputError
 from striate.evaluation._charts import Series, confusion_picture, line_chart, reliability_chart, thumbnail
 from striate.evaluation._text import percent, printable
-from striate.files import write_bytes
+from striate.files import write_text
 
 if TYPE_CHECKING:
     from striate.data import Unreadable
@@ -65,14 +65,13 @@ def write_report(
         evaluation=evaluation,
         facts=list(_rows(facts)),
         curves=_curves(history),
-        epochs=len(history),
         confusion=None if len(evaluation.classes) <= TABLE_UP_TO else confusion_picture(evaluation.confusion),
         confused=evaluation.confused[:_PAIRS],
         reliability=_reliability(evaluation),
         mistakes=[_shown(mistake, pictures) for mistake in evaluation.worst],
         unreadable=unreadable,
     )
-    write_bytes(path, html.encode("utf-8", "replace"))  # file names may hold bytes that are no characters
+    write_text(path, html)
 
 
 def _percent(value: float | None) -> str:

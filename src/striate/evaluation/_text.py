@@ -31,7 +31,7 @@ def as_text(evaluation: "Evaluation") -> str:
     if confused := evaluation.confused[:_PAIRS]:
         lines += ["", "most often confused:"]
         lines += [f"  {printable(t)} taken for {printable(p)}: {count}" for t, p, count in confused]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def percent(value: float | None) -> str:
