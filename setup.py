@@ -4,11 +4,11 @@ The C++ sources under `striate/ops/impl/native`, where there are any, become one
 where there is no compiler, or it fails, the install goes on without it and PyTorch computes everything.
 """
 
-from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, setup
 
-sources = sorted(glob("src/striate/ops/impl/native/*.cpp"))
+sources = sorted(str(path) for path in Path("src/striate/ops/impl/native").glob("*.cpp"))
 
 setup(
     ext_modules=[

@@ -27,9 +27,18 @@ from sklearn.datasets import load_digits
 
 from striate.bundle import load, save_trained
 from striate.data import LENET_DISTORTIONS
-from striate.training import LossOptions, ModelOptions, OptimizerOptions, Recipe, Run, ScheduleOptions, fit, resume
+from striate.training import (
+    LossOptions,
+    ModelOptions,
+    OptimizerOptions,
+    Recipe,
+    Run,
+    ScheduleOptions,
+    fit,
+    named_recipe,
+    resume,
+)
 from striate.training import checkpoint as checkpoints
-from striate.training import named_recipe
 
 
 def recipes() -> dict[str, Recipe]:

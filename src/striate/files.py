@@ -17,7 +17,7 @@ PART = ".part"  # the ending of temporary files: what a killed process leaves be
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and takes the name `path`, on failure it is removed.
+    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, on failure it is removed.
 
     A reader sees the old file or the new one, never a part: temporary file, fsync, rename, fsync of the folder.
     Raises StriateError with one sentence when the disk is full or the folder cannot be written.

@@ -17,7 +17,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     network = ("model.options.blocks=[[1,16,2],[1,32,1]]", "model.options.pool=flatten", "model.options.dropout=0")
     settings = ("epochs=3", "ema=0", "batch_size=32", "augmentation.shear=0", *network)
     outcome = striate(
-        "train", "digits", "--model", "convnet", "--out", run, "--threads", 1, *(a for s in settings for a in ("--set", s))
+        "train",
+        "digits",
+        "--model",
+        "convnet",
+        "--out",
+        run,
+        "--threads",
+        1,
+        *(a for s in settings for a in ("--set", s)),
     )
     return run, outcome
 

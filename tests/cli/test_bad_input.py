@@ -163,7 +163,9 @@ def mnist(tmp_path: Path) -> Path:
 
 
 def train_mnist(root: Path) -> Outcome:
-    return striate("train", "mnist", "--data-root", root, "--out", root.parent / "run", "--set", "epochs=1", "--threads", 1)
+    return striate(
+        "train", "mnist", "--data-root", root, "--out", root.parent / "run", "--set", "epochs=1", "--threads", 1
+    )
 
 
 def test_a_good_mnist_trains(mnist: Path) -> None:
@@ -311,7 +313,20 @@ def in_child(work: Callable[[], Outcome]) -> Outcome:
 def test_a_file_size_limit_during_a_checkpoint(tmp_path: Path) -> None:
     """The limit hits in the middle of writing: the run stops with a sentence and resumes when there is room."""
     run = tmp_path / "run"
-    arguments = ("train", "digits", "--out", run, "--threads", 1, "--checkpoint-every", 0, "--set", "epochs=1", "--set", "batch_size=256")
+    arguments = (
+        "train",
+        "digits",
+        "--out",
+        run,
+        "--threads",
+        1,
+        "--checkpoint-every",
+        0,
+        "--set",
+        "epochs=1",
+        "--set",
+        "batch_size=256",
+    )
 
     def limited() -> Outcome:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

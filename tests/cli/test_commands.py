@@ -54,7 +54,9 @@ def test_progress_without_a_terminal_is_plain_lines(trained: tuple[Path, Outcome
 
 
 def test_train_json(tmp_path: Path) -> None:
-    code, out, err = striate("train", "digits", "--out", tmp_path / "run", "--set", "epochs=1", "--set", "batch_size=512", "--json")
+    code, out, err = striate(
+        "train", "digits", "--out", tmp_path / "run", "--set", "epochs=1", "--set", "batch_size=512", "--json"
+    )
     assert code == 0, err
     result = json.loads(out)
     assert result["total"] == 300
@@ -62,7 +64,9 @@ def test_train_json(tmp_path: Path) -> None:
 
 
 def test_show_recipe_prints_what_would_be_trained(tmp_path: Path) -> None:
-    code, out, _ = striate("train", "mnist", "--model", "lenet5", "--seed", 7, "--set", "optimizer.lr=0.5", "--show-recipe")
+    code, out, _ = striate(
+        "train", "mnist", "--model", "lenet5", "--seed", 7, "--set", "optimizer.lr=0.5", "--show-recipe"
+    )
     recipe = json.loads(out)
     assert code == 0
     assert (recipe["name"], recipe["seed"], recipe["optimizer"]["lr"]) == ("lenet5", 7, 0.5)
@@ -152,7 +156,10 @@ def test_predict_list_on_standard_input(bundle: Path, pictures: Path) -> None:
     listed = f"{pictures / '03.png'}\n\n{pictures / '04.png'}\n"
     code, out, _ = striate("predict", bundle, "-", "--csv", stdin=listed)
     assert code == 0
-    assert [row["path"] for row in csv.DictReader(io.StringIO(out))] == [str(pictures / "03.png"), str(pictures / "04.png")]
+    assert [row["path"] for row in csv.DictReader(io.StringIO(out))] == [
+        str(pictures / "03.png"),
+        str(pictures / "04.png"),
+    ]
     code, _, err = striate("predict", bundle, "-", stdin="\n")
     assert (code, err) == (2, "striate: predict: the list on standard input is empty; expected one path per line\n")
 
@@ -185,7 +192,9 @@ def test_an_unexpected_error_is_one_sentence_without_traceback(monkeypatch: pyte
     monkeypatch.setattr("striate.models.names", broken)
     code, _, err = striate("models")
     assert code == 1
-    assert err.startswith("striate: an unexpected error, ZeroDivisionError: division by zero; this is a fault in Striate")
+    assert err.startswith(
+        "striate: an unexpected error, ZeroDivisionError: division by zero; this is a fault in Striate"
+    )
     assert "Traceback" in striate("--debug", "models").err
     assert app.FAILED == 1
 
@@ -204,7 +213,9 @@ def test_a_real_kill_and_a_real_interrupt_end_in_the_same_weights(tmp_path: Path
     wait_for_checkpoint(run, 20)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    process = subprocess.Popen(command("train", "--resume", run, "--checkpoint-every", 0), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command("train", "--resume", run, "--checkpoint-every", 0), stderr=subprocess.PIPE, text=True
+    )
     wait_for_checkpoint(run, 120)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
@@ -229,12 +240,25 @@ def wait_for_checkpoint(run: Path, step: int) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     """`striate --help` answers at once because torch, NumPy, Pillow and the like are imported by commands only."""
-    program = "import sys; sys.argv = ['striate', '--help']; from striate.cli import main\ntry: main()\nexcept SystemExit: pass\n"
-    program += "print(sorted({'torch', 'numpy', 'sklearn', 'PIL', 'matplotlib', 'safetensors', 'jinja2'} & set(sys.modules)))"
+    heavy = {"torch", "numpy", "sklearn", "PIL", "matplotlib", "safetensors", "jinja2"}
+    program = f"""
+import sys
+from striate.cli import main
+sys.argv = ["striate", "--help"]
+try:
+    main()
+except SystemExit:
+    print(sorted({heavy} & set(sys.modules)))
+"""
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_the_command_is_installed() -> None:
-    done = subprocess.run([shutil.which("striate", path=Path(sys.executable).parent), "--version"], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [shutil.which("striate", path=Path(sys.executable).parent), "--version"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert re.fullmatch(r"striate \d+\.\d+\.\d+\n", done.stdout)

@@ -31,11 +31,22 @@ def test_the_layers_are_those_asked_for(blocks: list[list[int]], dense: list[int
 
 def test_parameters_by_hand() -> None:
     """P x D x m x n + P for each convolution, two per map of batch norm, in x out + out for each dense layer."""
-    model = build("convnet", channels=3, classes=7, size=(9, 8), blocks=[[2, 4, 1], [1, 6, 1]], dense=[5], pool="flatten", norm="none")
+    model = build(
+        "convnet",
+        channels=3,
+        classes=7,
+        size=(9, 8),
+        blocks=[[2, 4, 1], [1, 6, 1]],
+        dense=[5],
+        pool="flatten",
+        norm="none",
+    )
     convolutions = (4 * 3 * 9 + 4) + (4 * 4 * 9 + 4) + (6 * 4 * 9 + 6)
     dense = (6 * 2 * 2 * 5 + 5) + (5 * 7 + 7)
     assert sum(p.numel() for p in model.parameters()) == convolutions + dense
-    normed = build("convnet", channels=3, classes=7, size=(9, 8), blocks=[[2, 4, 1], [1, 6, 1]], dense=[5], pool="flatten")
+    normed = build(
+        "convnet", channels=3, classes=7, size=(9, 8), blocks=[[2, 4, 1], [1, 6, 1]], dense=[5], pool="flatten"
+    )
     assert sum(p.numel() for p in normed.parameters()) == convolutions + dense - (4 + 4 + 6) + 2 * (4 + 4 + 6)
 
 
@@ -53,9 +64,15 @@ def test_equal_to_plain_pytorch() -> None:
     ("options", "sentence"),
     [
         ({"size": (4, 4), "blocks": [[1, 4, 3]]}, "convnet: after block 1 nothing is left of 4 x 4; use fewer pools"),
-        ({"blocks": [[1, 4]] * 0 + [[0, 4, 1]]}, "convnet: a block needs at least 1 convolution, 1 map and 0 pools, got (0, 4, 1)"),
+        (
+            {"blocks": [[1, 4]] * 0 + [[0, 4, 1]]},
+            "convnet: a block needs at least 1 convolution, 1 map and 0 pools, got (0, 4, 1)",
+        ),
         ({"blocks": [3]}, "convnet: a block is (convolutions, maps, pools), got 3"),
-        ({"norm": "layer"}, "convnet: norm is 'batch' or 'none' and pool is 'flatten' or 'average', got 'layer' and 'average'"),
+        (
+            {"norm": "layer"},
+            "convnet: norm is 'batch' or 'none' and pool is 'flatten' or 'average', got 'layer' and 'average'",
+        ),
         ({"dropout": 1.0}, "convnet: dropout must be at least 0 and below 1, got 1.0"),
     ],
 )

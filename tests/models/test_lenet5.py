@@ -66,7 +66,7 @@ def test_every_layer_has_the_printed_counts(model: nn.Module) -> None:
 
 
 def test_c3_follows_the_table() -> None:
-    """The paper's words: 6 maps see 3 neighbours, 6 see 4 neighbours, 3 see 4 others, 1 sees all (around the circle)."""
+    """The paper's words: 6 maps see 3 neighbours, 6 see 4 neighbours, 3 see 4 others, 1 sees all; around the circle."""
     links = c3_links()
     seen = [{d for d in range(6) if row[d]} for row in links]
     assert seen[:6] == [{d % 6, (d + 1) % 6, (d + 2) % 6} for d in range(6)]

@@ -1,7 +1,6 @@
 """Whole runs on the embedded digits: learning, exact resume, clean stops, clear refusals."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +69,12 @@ def timeless(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One uninterrupted run of each recipe."""
     room = tmp_path_factory.mktemp("whole")
     for name, recipe in (("lenet", LENET), ("convnet", CONVNET)):
         fit(recipe, "digits", room / name, threads=1)
-    yield {"lenet": room / "lenet", "convnet": room / "convnet"}
+    return {"lenet": room / "lenet", "convnet": room / "convnet"}
 
 
 @pytest.mark.parametrize("name", ["lenet", "convnet"])

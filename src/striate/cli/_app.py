@@ -76,7 +76,10 @@ def _explain(error: BaseException) -> tuple[int | str | None, str]:
         sys.stderr.close()
         return FAILED, ""
     if isinstance(error, MemoryError):
-        return FAILED, "out of memory: try a smaller batch (--set batch_size=32) or smaller images (--set data.size=32,32)"
+        return (
+            FAILED,
+            "out of memory: try a smaller batch (--set batch_size=32) or smaller images (--set data.size=32,32)",
+        )
     if isinstance(error, OSError):
         return FAILED, f"{error.filename or 'a file'}: {error.strerror or error}"
     return FAILED, (

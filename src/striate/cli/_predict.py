@@ -2,7 +2,6 @@
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,8 @@ from striate.cli import _options as options
 from striate.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from striate.bundle import Prediction
 
 
@@ -23,7 +24,9 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many classes to tell per picture.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures per batch.")] = 64,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values: path, label, probability, error.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Comma-separated values: path, label, probability, error.")
+    ] = False,
 ) -> None:
     """Predict the class of pictures, with calibrated probabilities.
 

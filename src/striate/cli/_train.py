@@ -29,7 +29,9 @@ def train(
         Path | None, typer.Option(help="The run folder; default: runs/DATA-MODEL-TIME.", show_default=False)
     ] = None,
     data_root: options.DataRoot = None,
-    seed: Annotated[int | None, typer.Option(help="The seed of everything random; default 0.", show_default=False)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed of everything random; default 0.", show_default=False)
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of the recipe; may be repeated."),
@@ -37,12 +39,16 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Continue this run folder, exactly where it stopped.", show_default=False)
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.", show_default=False)] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; default: all cores.", show_default=False)
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     checkpoint_every: Annotated[
         float, typer.Option(min=0.0, metavar="SECONDS", help="How often a checkpoint is written.")
     ] = 30.0,
-    show_recipe: Annotated[bool, typer.Option("--show-recipe", help="Print the recipe as JSON and do nothing.")] = False,
+    show_recipe: Annotated[
+        bool, typer.Option("--show-recipe", help="Print the recipe as JSON and do nothing.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Train a network and leave a run folder with metrics, checkpoints, report and the bundle model.striate.
@@ -59,7 +65,9 @@ def train(
     """
     if resume is not None:
         if out is not None or recipe is not None:
-            raise InputError("--resume continues a run in its own folder with its own recipe: leave out --out and --recipe")
+            raise InputError(
+                "--resume continues a run in its own folder with its own recipe: leave out --out and --recipe"
+            )
         run: Callable[..., Trained] = _resume(resume, data, data_root, model, seed, settings)
     elif data is None:
         raise InputError("train: name a data set or a folder of images, for example: striate train digits")
@@ -95,7 +103,12 @@ def _start(
 
 
 def _resume(
-    folder: Path, data: str | None, data_root: Path | None, model: str | None, seed: int | None, settings: list[str] | None
+    folder: Path,
+    data: str | None,
+    data_root: Path | None,
+    model: str | None,
+    seed: int | None,
+    settings: list[str] | None,
 ) -> "Callable[..., Trained]":
     from functools import partial
 

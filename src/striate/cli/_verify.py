@@ -9,7 +9,9 @@ from striate.cli import _options as options
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, for example runs/digits/model.striate.", show_default=False)],
+    bundle: Annotated[
+        Path, typer.Argument(help="A bundle, for example runs/digits/model.striate.", show_default=False)
+    ],
     as_json: options.Json = False,
 ) -> None:
     """Check a bundle: the file's checksums, then its golden pictures through the network on this machine.

@@ -20,7 +20,9 @@ class Card(NamedTuple):
     departures: tuple[str, ...]  # from the paper; empty: none
 
 
-LECUN_1998 = "LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Recognition, Proc. IEEE 86(11), 1998"
+LECUN_1998 = (
+    "LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Recognition, Proc. IEEE 86(11), 1998"
+)
 
 MODELS: dict[str, Card] = {
     row.name: row

@@ -122,4 +122,4 @@ def _initialize(model: ConvNet) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out" if isinstance(module, Conv) else "fan_in")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    nn.init.normal_(model.head[-1].weight, std=0.01)  # type: ignore[union-attr, arg-type]
+    nn.init.normal_(model.head[-1].weight, std=0.01)  # type: ignore[arg-type]

@@ -171,7 +171,7 @@ def initialize(model: LeNet5) -> None:
             for p, row in enumerate(layer.links.tolist()):  # the fan-in differs from map to map
                 count = int(sum(row))
                 _uniform(layer.weight[first : first + count], count * kernel)
-                _uniform(layer.bias[p], count * kernel)
+                _uniform(layer.bias[p] if layer.bias is not None else None, count * kernel)
                 first += count
         elif isinstance(layer, Subsample):
             _uniform(layer.weight, math.prod(layer.kernel))

@@ -75,6 +75,7 @@ class Trainer:
         self.position = Position()
         self.train_split = data.splits["train"]
         self.keys = sample_keys(self.train_split.ids)
+        self.saved = time.monotonic()
         self.batches = math.ceil(len(self.train_split) / self.recipe.batch_size)
 
     def load(self, saved: checkpoint.Checkpoint) -> None:
@@ -94,12 +95,18 @@ class Trainer:
             tensors |= {f"average.{name}": value for name, value in self.average.tensors.items()}
         state = {"recipe": self.recipe.to_json(), "position": self.position.to_json()}
         checkpoint.save_step(self.run.checkpoints, self.position.step, tensors, state)
+        self.saved = time.monotonic()
+
+    def save_if_due(self, seconds: float) -> None:
+        """Write a checkpoint if the last one is at least so old."""
+        if time.monotonic() - self.saved >= seconds:
+            self.save()
 
     def train(self, checkpoint_seconds: float) -> None:
         """Train to the end; raises Interrupted when asked to stop and StriateError when the loss diverges."""
         position, recipe = self.position, self.recipe
         self.run.write_metrics(position.history)
-        saved = began = time.monotonic()
+        began = self.saved = time.monotonic()
         first_step = position.step
         while position.epoch < recipe.epochs and not self.out_of_patience():
             order = shuffled(recipe.seed, position.epoch, self.keys)
@@ -113,16 +120,11 @@ class Trainer:
                 self.tell(began, first_step)
                 if self.stop():
                     self.save()
-                    raise Interrupted(
-                        f"stopped in epoch {position.epoch + 1}; continue with: striate train --resume {self.run.folder}"
-                    )
-                if time.monotonic() - saved >= checkpoint_seconds:
-                    self.save()
-                    saved = time.monotonic()
+                    again = f"striate train --resume {self.run.folder}"
+                    raise Interrupted(f"stopped in epoch {position.epoch + 1}; continue with: {again}")
+                self.save_if_due(checkpoint_seconds)
             self.end_epoch()
-            if time.monotonic() - saved >= checkpoint_seconds:
-                self.save()
-                saved = time.monotonic()
+            self.save_if_due(checkpoint_seconds)
         self.save()
 
     def step(self, indices: np.ndarray, images: Tensor, labels: Tensor) -> None:
@@ -143,7 +145,7 @@ class Trainer:
         value = float(loss.detach())
         self.require_sane(value)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if recipe.optimizer.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.optimizer.clip_norm)
         self.optimizer.step()

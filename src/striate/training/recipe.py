@@ -139,7 +139,7 @@ class Recipe:
         return Recipe.from_json(values)
 
 
-def keys(kind: type = Recipe, prefix: str = "") -> list[str]:
+def keys(kind: Any = Recipe, prefix: str = "") -> list[str]:
     """Return the dotted names of all settings of a recipe."""
     found: list[str] = []
     for name, hint in typing.get_type_hints(kind).items():

@@ -86,9 +86,7 @@ def photos() -> Recipe:
     """The typical network on a folder of photographs, cut to 96 x 96."""
     return small_color_images().replace(
         name="photos",
-        model=ModelOptions(
-            "convnet", {"blocks": [[1, 32, 1], [2, 64, 1], [2, 128, 1], [2, 256, 1]], "dropout": 0.2}
-        ),
+        model=ModelOptions("convnet", {"blocks": [[1, 32, 1], [2, 64, 1], [2, 128, 1], [2, 256, 1]], "dropout": 0.2}),
         data=DataOptions(channels=3, size=(96, 96), fit="crop", mean=(0.5,), std=(0.25,)),
         augmentation=Augmentation(flip=0.5, shift=0.08, scale=0.15, rotate=10.0),
         epochs=30,

@@ -96,7 +96,9 @@ class Run:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such run folder")
         if not (folder / "run.json").is_file():
-            raise InputError(f"{folder}: not a run (it has no run.json); start one with: striate train DATA --out {folder}")
+            raise InputError(
+                f"{folder}: not a run (it has no run.json); start one with: striate train DATA --out {folder}"
+            )
         try:
             values = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
@@ -104,17 +106,18 @@ class Run:
                 raise InputError(f"{folder}: a run of format {values['format']}, this version reads format {FORMAT}")
             recorded = values["recipe_sha256"]
             run = cls(
-                folder,
-                Recipe.from_json(recipe),
-                *(values[key] for key in ("where", "data_root")),
-                ClassMap.from_json(values["classes"]),
-                *(values[key] for key in ("fingerprint", "threads", "device", "created")),
+                folder=folder,
+                recipe=Recipe.from_json(recipe),
+                classes=ClassMap.from_json(values["classes"]),
+                **{key: values[key] for key in ("where", "data_root", "fingerprint", "threads", "device", "created")},
             )
         except InputError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"{folder}: the run cannot be read, run.json or recipe.json is damaged ({reason})") from error
+            raise InputError(
+                f"{folder}: the run cannot be read, run.json or recipe.json is damaged ({reason})"
+            ) from error
         if digest(run.recipe) != recorded:
             raise InputError(
                 f"{folder}: recipe.json was changed after the run began; restore it to resume, "
