@@ -192,6 +192,16 @@ def test_compressed_parts_are_refused_before_they_are_unpacked(tmp_path):
         read_archive(path, NAMES)
 
 
+def test_a_newer_format_may_do_all_else_otherwise(tmp_path):
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        archive.comment = _MARK + b"0" * 64
+        archive.writestr(*entries({}, version=2)[0])
+        archive.writestr("new.bin", b"0" * 1000, zipfile.ZIP_DEFLATED)
+    with pytest.raises(InputError, match="the bundle needs a newer Striate"):
+        read_archive(seal(tmp_path / "new.striate", memory.getvalue()), NAMES)
+
+
 def test_absurd_sizes_and_broken_directories_are_refused(tmp_path):
     data = forge(tmp_path / "f", entries(PARTS)).read_bytes()
     first = data.index(b"PK\1\2")  # the central directory's entry of the manifest

@@ -107,11 +107,9 @@ def _read_parts(path: Path, archive: zipfile.ZipFile, size: int, names: frozense
     entries = archive.infolist()
     if not entries or entries[0].filename != MANIFEST:
         raise InputError(f"{path}: the bundle has no {MANIFEST}; {_AGAIN}")
-    if any(entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size for entry in entries):
-        raise InputError(f"{path}: a bundle's parts are stored, not compressed; do not repack it, {_AGAIN}")
-    if sum(entry.file_size for entry in entries) > size:
-        raise InputError(f"{path}: the bundle claims parts larger than itself; {_AGAIN}")
-    listed = _listed_parts(path, archive.read(entries[0]))
+    _require_stored(path, entries[:1], size)
+    listed = _listed_parts(path, archive.read(entries[0]))  # its version comes before all that another may do otherwise
+    _require_stored(path, entries, size)
     _same(path, "has no", set(listed) | names, {entry.filename for entry in entries[1:]})
     _same(path, "has an unknown part", [entry.filename for entry in entries[1:]], set(listed) & names)
     if len(entries) != len(names) + 1:
@@ -121,6 +119,13 @@ def _read_parts(path: Path, archive: zipfile.ZipFile, size: int, names: frozense
         if listed[name] != hashlib.sha256(data).hexdigest():
             raise InputError(f"{path}: the bundle's {name} is not the one its {MANIFEST} lists; {_AGAIN}")
     return parts
+
+
+def _require_stored(path: Path, entries: list[zipfile.ZipInfo], size: int) -> None:
+    if any(entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size for entry in entries):
+        raise InputError(f"{path}: a bundle's parts are stored, not compressed; do not repack it, {_AGAIN}")
+    if sum(entry.file_size for entry in entries) > size:
+        raise InputError(f"{path}: the bundle claims parts larger than itself; {_AGAIN}")
 
 
 def _listed_parts(path: Path, data: bytes) -> dict[str, str]:

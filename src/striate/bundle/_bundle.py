@@ -223,7 +223,7 @@ def _build(
     try:
         with torch.random.fork_rng(devices=[]):
             model = build(name, classes=len(classes), channels=channels, size=(height, width), **options)
-    except (InputError, TypeError, ValueError, RuntimeError) as error:
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:  # options may be anything
         raise InputError(f"{what}: the network cannot be built ({error})") from error
     own = model.state_dict()
     wrong = [f"lacks {key!r}" for key in own if key not in state]
