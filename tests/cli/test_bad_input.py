@@ -367,4 +367,4 @@ def test_a_disk_that_fills_up_during_a_checkpoint(tmp_path: Path) -> None:
         assert ends[1] is not None
         assert all(np.array_equal(ends[0].tensors[k].numpy(), v.numpy()) for k, v in ends[1].tensors.items())
     finally:
-        subprocess.run(["umount", disk], check=False)
+        subprocess.run(["umount", "--lazy", disk], check=False)
