@@ -368,3 +368,14 @@ def test_a_disk_that_fills_up_during_a_checkpoint(tmp_path: Path) -> None:
         assert all(np.array_equal(ends[0].tensors[k].numpy(), v.numpy()) for k, v in ends[1].tensors.items())
     finally:
         subprocess.run(["umount", "--lazy", disk], check=False)
+
+
+def test_evaluating_on_the_training_folder_counts_only_what_was_set_aside(folder: Path) -> None:
+    """The trap of optimistic figures: the folder that a model was trained on is not its test set."""
+    assert train(folder).code == 0
+    run = folder.parent / "run"
+    counted = json.loads(striate("evaluate", run, folder, "--json").out)
+    assert counted["total"] == json.loads((run / "evaluation.json").read_text())["total"] < 24
+    shutil.copytree(folder, folder.parent / "other")
+    Image.new("RGB", (20, 24), (5, 5, 5)).save(folder.parent / "other" / "dark" / "new.png")
+    assert json.loads(striate("evaluate", run, folder.parent / "other", "--json").out)["total"] == 25

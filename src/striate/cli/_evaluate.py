@@ -22,7 +22,8 @@ def evaluate(
 ) -> None:
     """Measure a model on a split: accuracy with interval, per class, calibration, confusions.
 
-    A folder that has class folders only is taken whole. The classes must be the model's.
+    A folder that has class folders only is taken whole, unless it is what the model was trained on: then only what
+    was set aside counts. The classes must be the model's.
 
     Examples:
 
@@ -51,6 +52,7 @@ def evaluate(
             split=split,
             seed=recipe.seed if recipe else 0,
             options=chosen,
+            trained_on=bundle.provenance.get("fingerprint"),
             data_root=data_root,
             progress=listener.progress,
         )

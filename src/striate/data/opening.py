@@ -57,14 +57,16 @@ def open_for_evaluation(
     split: str = "test",
     seed: int = 0,
     options: DataOptions | None = None,
+    trained_on: str | None = None,
     data_root: Path | None = None,
     progress: Progress | None = None,
     memory_limit: int = MEMORY_LIMIT,
 ) -> ImageData:
     """Open one split ("train", "val" or "test") as a finished model with these classes and preprocessing needs it.
 
-    A folder with class folders alone is taken whole, every image of it, under the name of `split`; one with train/,
-    val/ or test/ gives just that part. Where the split was set aside at training, `seed` and `options` (its fractions)
+    A folder with class folders alone is taken whole, every image of it, under the name of `split`, unless `trained_on`
+    is its fingerprint: then no image that the model has learned from is among them. One with train/, val/ or test/
+    gives just that part. Where the split was set aside at training, `seed` and `options` (its fractions)
     must be those of the training. `options.unreadable` is followed; all else in `options` is overruled.
     A class folder that the model does not know is an InputError; classes without images are listed by `.absent(split)`.
     """
@@ -83,7 +85,16 @@ def open_for_evaluation(
         data = open_data(where, options, seed=seed, data_root=data_root, classes=classes, progress=progress)
         return ImageData(data.name, classes, preprocessing, {split: data.splits[split]})
     root = _existing_folder(where)
-    return open_folder_split(root, options, classes, split, seed=seed, progress=progress, memory_limit=memory_limit)
+    return open_folder_split(
+        root,
+        options,
+        classes,
+        split,
+        seed=seed,
+        trained_on=trained_on,
+        progress=progress,
+        memory_limit=memory_limit,
+    )
 
 
 def _existing_folder(where: str | Path) -> Path:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,11 +64,13 @@ def open_folder_split(
     split: str,
     *,
     seed: int,
+    trained_on: str | None = None,
     progress: Progress | None = None,
     memory_limit: int = MEMORY_LIMIT,
 ) -> ImageData:
     """Open one split for a model with given classes; a folder that has class folders alone is that split as a whole.
 
+    Unless it is the very data that the model was trained on, by its fingerprint: then the split is what was set aside.
     Classes may be absent; a folder that is no class of the model is an InputError.
     """
     folders, _ = entries(root)
@@ -84,9 +87,14 @@ def open_folder_split(
     pool = _read(root, parts, classes, options, progress=progress, memory_limit=memory_limit)
     if not len(pool.images):
         raise InputError(f"{root / part}: expected images, none of the files there can be read")
-    return ImageData(
-        str(root), classes, options.preprocessing(), {split: pool.images}, pool.unreadable, tuple(listing.ignored)
-    )
+    splits = {split: pool.images}
+    if trained_on is not None and "" in parts:
+        with suppress(InputError):  # too few images to divide: not what a model was trained on
+            whole = {"train": pool.images}
+            whole |= _divide(pool.images, ["test", "val"], options, classes, seed=seed, root=root)
+            if ImageData(str(root), classes, options.preprocessing(), whole).fingerprint == trained_on:
+                splits = {split: whole[split]}
+    return ImageData(str(root), classes, options.preprocessing(), splits, pool.unreadable, tuple(listing.ignored))
 
 
 @dataclass(frozen=True)
