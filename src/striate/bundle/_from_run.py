@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from striate.bundle._bundle import save
-from striate.training import Trained
+
+if TYPE_CHECKING:
+    from striate.training import Trained
 
 GOLDEN = 16  # pictures that the bundle verifies itself with
 
 
-def save_trained(trained: Trained) -> Path:
+def save_trained(trained: "Trained") -> Path:
     """Write the run's bundle, `model.striate` in its folder, and return its path.
 
     The golden pictures are spread over the classes of the split that was measured. Raises StriateError if the disk is

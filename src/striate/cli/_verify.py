@@ -22,13 +22,11 @@ def verify(
 
     striate verify runs/digits/model.striate
     """
-    from dataclasses import asdict
-
     from striate.bundle import verify as check
 
     result = check(bundle)
     if as_json:
-        options.print_json({**asdict(result), "path": str(result.path), "passed": result.passed})
+        options.print_json(result.to_json())
     else:
         print(result.as_text())
     if not result.passed:
