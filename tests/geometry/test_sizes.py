@@ -56,6 +56,12 @@ def test_ceil_lets_the_last_window_hang_over(n, m, s, p):
             output_size((n,), window, ceil=True)
 
 
+def test_no_window_starts_in_what_is_cropped():
+    """Of 5 positions 3 are left: windows start at 0 and, hanging over, at 2, but not at 3."""
+    for stride, outputs in ((2, 2), (3, 1)):
+        assert output_size((5,), make_window(1, 2, stride=stride, padding=((0, -2),)), ceil=True) == (outputs,)
+
+
 def test_chapter_cases():
     assert output_size((32, 32), make_window(2, 5)) == (28, 28)
     assert output_size((224, 224), make_window(2, 11, stride=4, padding=(2, 2))) == (55, 55)

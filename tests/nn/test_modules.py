@@ -133,7 +133,9 @@ def test_description(module, text):
     ("make", "message"),
     [
         (lambda: nn.Conv(3, 4, 3, padding="sme"), "Conv: unknown padding 'sme'; did you mean 'same'?"),
-        (lambda: nn.Conv(0, 4, 3), "Conv: the numbers of channels must be 1 or more, got 0 and 4"),
+        (lambda: nn.Conv(0, 4, 3), "Conv: in_channels must be an integer of 1 or more, got 0"),
+        (lambda: nn.Conv(3, 4.0, 3), "Conv: out_channels must be an integer of 1 or more, got 4.0"),
+        (lambda: nn.Conv(3, 4, 3, groups=0), "Conv: groups must be an integer of 1 or more, got 0"),
         (
             lambda: nn.Conv(4, 6, 3, groups=4),
             "Conv: groups=4 must divide the input channels (4) and the output channels (6)",

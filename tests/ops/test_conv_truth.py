@@ -151,7 +151,15 @@ def test_links_are_a_masked_dense_weight(table):
     assert_close(grad, grad_dense[mask])
 
 
-def test_autocast_brings_dtypes_together():
-    x, w = randn(1, 2, 5, 5, dtype=torch.bfloat16), randn(3, 2, 3, 3, dtype=torch.float32)
+def test_a_link_table_that_changes_is_read_again():
+    x, w, table = randn(1, 2, 5), randn(1, 2), torch.tensor([[1, 0]])
+    assert_close(ops.conv(x, w, links=table), F.conv1d(x[:, :1], w[None]))
+    table.copy_(torch.tensor([[0, 1]]))
+    assert_close(ops.conv(x, w, links=table), F.conv1d(x[:, 1:], w[None]))
+
+
+@pytest.mark.parametrize("words", [{}, {"padding": ((0, 1), (0, 0))}, {"upsample": 2, "padding": ((9, 0), (0, 0))}])
+def test_autocast_brings_dtypes_together(words):
+    x, w, b = randn(1, 2, 5, 5, dtype=torch.bfloat16), *(randn(*s, dtype=torch.float32) for s in ((3, 2, 3, 3), (3,)))
     with torch.autocast("cpu", torch.bfloat16):
-        assert ops.conv(x, w).dtype == torch.bfloat16
+        assert ops.conv(x, w, b, **words).dtype == torch.bfloat16

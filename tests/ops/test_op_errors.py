@@ -74,6 +74,10 @@ CASES = [
         "conv: a window of (5, 5) does not fit into the input size (4, 4) with padding ((0, 0), (0, 0)): "
         "take a larger input, a smaller kernel or more padding",
     ),
+    (
+        lambda: ops.conv(IMAGE, z(6, 3, 0, 3)),
+        "conv: kernel must be an integer of 1 or more, or one per axis (2 axes), got (0, 3)",
+    ),
     (lambda: ops.conv(IMAGE, z(6, 3, 3, 3), padding="sam"), "conv: unknown padding 'sam'; did you mean 'same'?"),
     (
         lambda: ops.conv(IMAGE, z(6, 3, 3, 3), stride=(1, 0)),

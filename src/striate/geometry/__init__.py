@@ -1,4 +1,7 @@
-"""What windows do to sizes, and what layers cost: integers only."""
+"""What windows do to sizes, and what layers cost: integers only.
+
+The chapter, sections 5.x and equations (5.x) are those of Qiu Xipeng, Neural Networks and Deep Learning, chapter 5.
+"""
 
 from striate.geometry._counting import LayerCount, count_conv, count_dense, count_pool, count_rbf, count_subsample
 from striate.geometry._sizes import leftover, output_size, upsampled_size, window_sizes

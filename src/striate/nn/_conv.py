@@ -100,11 +100,10 @@ class Conv(nn.Module):
             make_window(len(self.kernel), self.kernel, size=self.kernel, **words)  # type: ignore[arg-type]
         except InputError as error:
             raise InputError(f"Conv: {error}") from None
-        if self.in_channels < 1 or self.out_channels < 1:
-            raise InputError(
-                f"Conv: the numbers of channels must be 1 or more, got {self.in_channels} and {self.out_channels}"
-            )
-        if self.groups < 1 or self.in_channels % self.groups or self.out_channels % self.groups:
+        for name in ("in_channels", "out_channels", "groups"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise InputError(f"Conv: {name} must be an integer of 1 or more, got {getattr(self, name)!r}")
+        if self.in_channels % self.groups or self.out_channels % self.groups:
             raise InputError(
                 f"Conv: groups={self.groups} must divide the input channels ({self.in_channels}) and the output"
                 f" channels ({self.out_channels})"

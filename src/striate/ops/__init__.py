@@ -1,4 +1,7 @@
-"""The convolutional operators on tensors: one meaning each, several ways to compute it."""
+"""The convolutional operators on tensors: one meaning each, several ways to compute it.
+
+The chapter, sections 5.x and equations (5.x) are those of Qiu Xipeng, Neural Networks and Deep Learning, chapter 5.
+"""
 
 from striate.ops._avg_pool import avg_pool
 from striate.ops._conv import Links, conv, link_rows

@@ -37,6 +37,7 @@ def avg_pool(
     count_padding: divide by the window's positions in the input and its padding instead of those in the input alone.
     impl: how to compute it; see `use_impl`. Raises InputError.
 
+    >>> import torch
     >>> avg_pool(torch.tensor([[[1.0, 3.0, 2.0, 0.0]]]), 2)
     tensor([[[2., 1.]]])
     """
@@ -44,7 +45,7 @@ def avg_pool(
     return cast("Tensor", compute("avg_pool", impl, form, operands))
 
 
-def normal_form(  # noqa: PLR0917
+def normal_form(
     x: Tensor,
     kernel: PerAxis,
     stride: PerAxis | None = None,
@@ -58,7 +59,7 @@ def normal_form(  # noqa: PLR0917
 
 
 @remembered
-def _form(  # noqa: PLR0917
+def _form(
     x: Shape, kernel: PerAxis, stride: PerAxis | None, padding: Padding, ceil: bool, count_padding: bool
 ) -> AvgPoolForm:
     require_bool("avg_pool", ceil=ceil, count_padding=count_padding)

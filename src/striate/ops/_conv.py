@@ -56,6 +56,7 @@ def conv(
     flip: turn the kernel around, which makes the cross-correlation of (5.7) the convolution of (5.6).
     impl: how to compute it; see `use_impl`. Raises InputError.
 
+    >>> import torch
     >>> conv(torch.ones(1, 1, 5), torch.tensor([[[-1.0, 0.0, 1.0]]]), padding="same")
     tensor([[[ 1.,  0.,  0.,  0., -1.]]])
     """
@@ -63,7 +64,7 @@ def conv(
     return cast("Tensor", compute("conv", impl, form, operands))
 
 
-def normal_form(  # noqa: PLR0917
+def normal_form(
     x: Tensor,
     w: Tensor,
     b: Tensor | None = None,
@@ -99,7 +100,7 @@ def link_rows(links: Links) -> LinkRows:
 
 
 @remembered
-def _form(  # noqa: PLR0917
+def _form(
     x: Shape,
     w: Shape,
     b: Shape | None,
@@ -118,7 +119,7 @@ def _form(  # noqa: PLR0917
     outputs = _require_channels(x, w, groups) if rows is None else _require_links(x, w, groups, rows)
     if b is not None and b != (outputs,):
         raise InputError(f"conv: bias {tuple(b)} must be ({outputs},), a number for each output channel")
-    kernel = w[2:] if rows is None else w[1:]
+    kernel = tuple(w[2:] if rows is None else w[1:])
     window = require_window(
         "conv", x, kernel, stride=stride, padding=padding, dilation=dilation, upsample=upsample, ceil=False
     )

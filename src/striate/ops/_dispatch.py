@@ -84,6 +84,7 @@ def explain_dispatch(operator: str, *args: Any, **kwargs: Any) -> dict[str, str]
 
     Nothing is computed. Returns implementation -> "taken" or the reason, in the order in which they are asked.
 
+    >>> import torch
     >>> explain_dispatch("conv", torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 3, 3))
     {'aten': 'taken', 'reference': "not asked: 'aten' comes first"}
     """

@@ -67,6 +67,7 @@ def max_pool(
     values the first in row-major order.
     impl: how to compute it; see `use_impl`. Raises InputError.
 
+    >>> import torch
     >>> max_pool(torch.tensor([[[1.0, 3.0, 2.0, 0.0]]]), 2)
     tensor([[[3., 2.]]])
     """
@@ -74,7 +75,7 @@ def max_pool(
     return compute("max_pool", impl, form, operands)
 
 
-def normal_form(  # noqa: PLR0917
+def normal_form(
     x: Tensor,
     kernel: PerAxis,
     stride: PerAxis | None = None,
@@ -89,7 +90,7 @@ def normal_form(  # noqa: PLR0917
 
 
 @remembered
-def _form(  # noqa: PLR0917
+def _form(
     x: Shape,
     kernel: PerAxis,
     stride: PerAxis | None,

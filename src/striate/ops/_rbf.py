@@ -21,6 +21,7 @@ def rbf(x: Tensor, centres: Tensor, *, impl: str = "auto") -> Tensor:
     x: N x D. centres: K x D. Returns N x K, never negative; takes N x K x D numbers of memory on the way.
     impl: how to compute it; see `use_impl`. Raises InputError.
 
+    >>> import torch
     >>> rbf(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [-1.0, 1.0]]))
     tensor([[0., 5.]])
     """

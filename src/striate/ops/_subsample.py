@@ -35,6 +35,7 @@ def subsample(
     unless given. The chapter pools the mean; LeCun et al. 1998 (section II.B, S2) add the inputs up: reduce="sum".
     impl: how to compute it; see `use_impl`. Raises InputError.
 
+    >>> import torch
     >>> subsample(torch.tensor([[[1.0, 3.0]]]), torch.tensor([2.0]), torch.tensor([0.5]), 2)
     tensor([[[4.5000]]])
     """
@@ -42,7 +43,7 @@ def subsample(
     return cast("Tensor", compute("subsample", impl, form, operands))
 
 
-def normal_form(  # noqa: PLR0917
+def normal_form(
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
@@ -56,9 +57,7 @@ def normal_form(  # noqa: PLR0917
 
 
 @remembered
-def _form(  # noqa: PLR0917
-    x: Shape, weight: Shape, bias: Shape, kernel: PerAxis, stride: PerAxis | None, reduce: str
-) -> SubsampleForm:
+def _form(x: Shape, weight: Shape, bias: Shape, kernel: PerAxis, stride: PerAxis | None, reduce: str) -> SubsampleForm:
     if reduce not in {"mean", "sum"}:
         raise InputError(f"subsample: unknown reduce {reduce!r}{did_you_mean(str(reduce), ('mean', 'sum'))}")
     require_spatial("subsample", x)

@@ -1,4 +1,7 @@
-"""The operators' definitions in NumPy: slow, obvious and independent; they judge every implementation."""
+"""The operators' definitions in NumPy: slow, obvious and independent; they judge every implementation.
+
+The chapter, sections 5.x and equations (5.x) are those of Qiu Xipeng, Neural Networks and Deep Learning, chapter 5.
+"""
 
 from striate.reference._connectivity import Array, connectivity
 from striate.reference._conv import conv, conv_grad_bias, conv_grad_input, conv_grad_weight

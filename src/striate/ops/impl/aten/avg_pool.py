@@ -10,10 +10,12 @@ from torch import Tensor
 
 from striate.geometry import Window, window_sizes
 from striate.ops._avg_pool import AvgPoolForm
+from striate.ops._dispatch import remembered
 from striate.ops._subsample import SubsampleForm
 from striate.ops.impl.aten.padding import exact_padding, pad
 
 _AVG_POOL: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+_window_sizes = remembered(window_sizes)
 
 
 def supports(form: AvgPoolForm | SubsampleForm, *_: Any) -> str | None:
@@ -41,6 +43,6 @@ def mean(
 def _counts(form: AvgPoolForm, x: Tensor) -> Tensor:
     """Number of values in each window, as a tensor of the outputs' shape."""
     counts = torch.ones((), dtype=x.dtype, device=x.device)
-    for axis in window_sizes(x.shape[2:], form.window, ceil=form.ceil, count_padding=form.count_padding):
+    for axis in _window_sizes(x.shape[2:], form.window, ceil=form.ceil, count_padding=form.count_padding):
         counts = counts[..., None] * torch.tensor(axis, dtype=x.dtype, device=x.device)
     return counts

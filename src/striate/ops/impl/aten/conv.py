@@ -67,7 +67,7 @@ def _transposed(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> Tenso
     convolve = _CONV_TRANSPOSE[window.rank]
     y = convolve(x, w, None if bias_last else b, window.upsample, crop, 0, groups, window.dilation)
     y = pad(y, rest)
-    return y + b.view(-1, *(1,) * window.rank) if b is not None and bias_last else y
+    return y + b.to(y.dtype).view(-1, *(1,) * window.rank) if b is not None and bias_last else y
 
 
 def _put_zeros(x: Tensor, upsample: tuple[int, ...]) -> Tensor:
