@@ -38,7 +38,7 @@ from striate.training import (
     named_recipe,
     resume,
 )
-from striate.training import checkpoint as checkpoints
+from striate.training import _checkpoint as checkpoints
 
 
 def recipes() -> dict[str, Recipe]:

@@ -8,7 +8,7 @@ import torch
 
 from striate import bundle, models
 from striate.data import ClassMap
-from striate.data.preprocessing import Preprocessing
+from striate.data._preprocessing import Preprocessing
 
 GREY = Preprocessing(channels=1, size=(28, 28), border=2, mean=(0.1307,), std=(0.3081,))
 

@@ -14,7 +14,7 @@ from striate import bundle, models
 from striate.bundle._archive import read_archive, write_archive
 from striate.bundle._bundle import PARTS
 from striate.data import ClassMap
-from striate.data.preprocessing import Preprocessing
+from striate.data._preprocessing import Preprocessing
 from striate.errors import InputError, StriateError
 from striate.evaluation import logits_of
 

@@ -18,7 +18,7 @@ import pytest
 from commands import Outcome, striate
 from PIL import Image
 
-from striate.training import checkpoint
+from striate.training import _checkpoint as checkpoint
 
 
 def refused(outcome: Outcome, *words: str, code: int = 2) -> str:

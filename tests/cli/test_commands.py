@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import striate.cli._app as app
-from striate.training import checkpoint
+from striate.training import _checkpoint as checkpoint
 
 
 def test_train_tells_accuracy_and_places_last(trained: tuple[Path, Outcome]) -> None:

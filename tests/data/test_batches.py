@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from striate.data import ArraySplit, ImageError, batches
-from striate.data.splits import ImageSplit
+from striate.data._splits import ImageSplit
 from striate.errors import InputError
 
 N = 11

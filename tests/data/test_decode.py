@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from striate.data import ImageError, Preprocessing, decode_image, fit_array
-from striate.data import decode as decoding
+from striate.data import _decode as decoding
 
 RNG = np.random.default_rng(0)
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from striate.data import RemoteFile
-from striate.data.catalog import KNOWN, KnownSet
-from striate.data.download import fetch, locate
+from striate.data._catalog import KNOWN, KnownSet
+from striate.data._download import fetch, locate
 from striate.errors import InputError, StriateError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)

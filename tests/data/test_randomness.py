@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from striate.data.randomness import sample_keys, shuffled, uniform
+from striate.data._randomness import sample_keys, shuffled, uniform
 
 KEYS = sample_keys([f"train/{k:05}" for k in range(20_000)])
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from striate.data import ArraySplit, FolderSplit, ImageError, Preprocessing, sample_keys
-from striate.data.splits import stratified
+from striate.data._splits import stratified
 from striate.errors import InputError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 6), dtype=np.uint8)

@@ -10,7 +10,7 @@ import torch
 
 from striate.errors import StriateError
 from striate.files import PART
-from striate.training import checkpoint
+from striate.training import _checkpoint as checkpoint
 
 TENSORS = {
     "model.weight": torch.arange(6.0).reshape(2, 3).T,  # not contiguous

@@ -18,11 +18,11 @@ from striate.training import (
     Run,
     Step,
     Trained,
-    checkpoint,
     fit,
     named_recipe,
     resume,
 )
+from striate.training import _checkpoint as checkpoint
 
 LENET = named_recipe("digits").replace(epochs=2, batch_size=256)
 CONVNET = LENET.replace(

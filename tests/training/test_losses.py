@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from striate.training import LossOptions
-from striate.training.losses import make_loss, rbf_map, rbf_mse
+from striate.training._losses import make_loss, rbf_map, rbf_mse
 
 
 @pytest.fixture

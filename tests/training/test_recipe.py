@@ -6,7 +6,7 @@ import pytest
 
 from striate.errors import InputError
 from striate.training import RECIPES, Recipe, default_recipe, named_recipe
-from striate.training.recipe import differences, keys
+from striate.training._recipe import differences, keys
 
 
 @pytest.mark.parametrize("name", RECIPES)

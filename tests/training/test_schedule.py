@@ -3,7 +3,7 @@
 import pytest
 
 from striate.training import ScheduleOptions
-from striate.training.schedule import factor
+from striate.training._schedule import factor
 
 
 @pytest.mark.parametrize(

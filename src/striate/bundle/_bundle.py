@@ -25,7 +25,7 @@ from striate.bundle._archive import parse_json, read_archive, write_archive
 from striate.bundle._predict import Prediction, predictions
 from striate.bundle._sources import find_images
 from striate.data import ClassMap
-from striate.data.preprocessing import Preprocessing
+from striate.data._preprocessing import Preprocessing
 from striate.errors import InputError, StriateError
 from striate.evaluation import logits_of
 from striate.models import build

@@ -1,17 +1,17 @@
 """Training that can be trusted: `fit` a `Recipe`, `resume` a run exactly."""
 
-from striate.training.fit import CHECKPOINT_SECONDS, Trained, fit, resume
-from striate.training.listener import Listener, Step
-from striate.training.loop import Interrupted
-from striate.training.recipe import (
+from striate.training._fit import CHECKPOINT_SECONDS, Trained, fit, resume
+from striate.training._listener import Listener, Step
+from striate.training._loop import Interrupted
+from striate.training._recipe import (
     LossOptions,
     ModelOptions,
     OptimizerOptions,
     Recipe,
     ScheduleOptions,
 )
-from striate.training.recipes import RECIPES, default_recipe, named_recipe
-from striate.training.run import Run
+from striate.training._recipes import RECIPES, default_recipe, named_recipe
+from striate.training._run import Run
 
 __all__ = [
     "CHECKPOINT_SECONDS",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from striate.data.decode import fit_arrays
-from striate.data.preprocessing import Preprocessing
+from striate.data._decode import fit_arrays
+from striate.data._preprocessing import Preprocessing
+from striate.data._splits import ArraySplit
 from striate.data.sources.idx import require_labels
-from striate.data.splits import ArraySplit
 from striate.errors import InputError
 
 TRAIN = tuple(f"data_batch_{k}.bin" for k in range(1, 6))

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from striate.data.decode import fit_arrays
-from striate.data.preprocessing import Preprocessing
-from striate.data.splits import ArraySplit
+from striate.data._decode import fit_arrays
+from striate.data._preprocessing import Preprocessing
+from striate.data._splits import ArraySplit
 
 
 def read_digits(preprocessing: Preprocessing) -> ArraySplit:

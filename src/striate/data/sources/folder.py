@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.data.classmap import ClassMap, listed
-from striate.data.dataset import ImageData, Progress, Unreadable
-from striate.data.decode import ImageError, decode_image, read_picture
-from striate.data.options import DataOptions
-from striate.data.preprocessing import Preprocessing
-from striate.data.randomness import uniform
+from striate.data._classmap import ClassMap, listed
+from striate.data._dataset import ImageData, Progress, Unreadable
+from striate.data._decode import ImageError, decode_image, read_picture
+from striate.data._options import DataOptions
+from striate.data._preprocessing import Preprocessing
+from striate.data._randomness import uniform
+from striate.data._splits import ArraySplit, FolderSplit, ImageSplit, content_digest, default_threads
 from striate.data.sources.layout import Listing, entries, list_classes, list_parts
-from striate.data.splits import ArraySplit, FolderSplit, ImageSplit, content_digest, default_threads
 from striate.errors import InputError
 
 MEMORY_LIMIT = 1 << 30  # bytes of decoded images; opening a folder may take twice as much for a moment

@@ -10,9 +10,9 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.data.decode import fit_arrays
-from striate.data.preprocessing import Preprocessing
-from striate.data.splits import ArraySplit
+from striate.data._decode import fit_arrays
+from striate.data._preprocessing import Preprocessing
+from striate.data._splits import ArraySplit
 from striate.errors import InputError
 
 _LIMIT = 1 << 30  # bytes; a header that announces more is wrong, and must not be given the memory

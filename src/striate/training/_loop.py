@@ -16,14 +16,14 @@ from striate.data import ImageData, augment, batches, sample_keys, shuffled
 from striate.errors import StriateError
 from striate.evaluation import judge, predict_logits
 from striate.models import build
-from striate.training import checkpoint
-from striate.training.average import WeightAverage
-from striate.training.listener import Listener, Step
-from striate.training.losses import make_loss
-from striate.training.optimizer import load_state_tensors, make_optimizer, state_tensors
-from striate.training.recipe import Recipe
-from striate.training.run import Run
-from striate.training.schedule import factor
+from striate.training import _checkpoint as checkpoint
+from striate.training._average import WeightAverage
+from striate.training._listener import Listener, Step
+from striate.training._losses import make_loss
+from striate.training._optimizer import load_state_tensors, make_optimizer, state_tensors
+from striate.training._recipe import Recipe
+from striate.training._run import Run
+from striate.training._schedule import factor
 
 EXPLODED = 1000.0  # a loss so many times the first one is not coming back
 

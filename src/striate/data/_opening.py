@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from striate.data.catalog import KNOWN, KnownSet
-from striate.data.classmap import ClassMap
-from striate.data.dataset import ImageData, Progress
-from striate.data.options import DataOptions
-from striate.data.preprocessing import Preprocessing
-from striate.data.randomness import uniform
+from striate.data._catalog import KNOWN, KnownSet
+from striate.data._classmap import ClassMap
+from striate.data._dataset import ImageData, Progress
+from striate.data._options import DataOptions
+from striate.data._preprocessing import Preprocessing
+from striate.data._randomness import uniform
+from striate.data._splits import ImageSplit, stratified
 from striate.data.sources.cifar import TRAIN, read_cifar10
 from striate.data.sources.digits import read_digits
 from striate.data.sources.folder import MEMORY_LIMIT, open_folder, open_folder_split
 from striate.data.sources.idx import read_mnist
-from striate.data.splits import ImageSplit, stratified
 from striate.errors import InputError, did_you_mean
 
 
@@ -140,7 +140,7 @@ def _cifar10(
 
 
 def _files(known: KnownSet, data_root: Path | None, progress: Progress | None) -> list[Path]:
-    from striate.data.download import locate  # brings the network libraries, which folders do not need
+    from striate.data._download import locate  # brings the network libraries, which folders do not need
 
     return locate(known, data_root, progress=progress)
 

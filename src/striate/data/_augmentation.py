@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.data.randomness import Keys, uniform
+from striate.data._randomness import Keys, uniform
 from striate.errors import InputError
 
 if TYPE_CHECKING:

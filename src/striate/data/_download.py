@@ -12,8 +12,8 @@ import requests
 import urllib3
 
 from striate import files
-from striate.data.catalog import KnownSet, RemoteFile
-from striate.data.dataset import Progress
+from striate.data._catalog import KnownSet, RemoteFile
+from striate.data._dataset import Progress
 from striate.errors import InputError, StriateError
 
 TIMEOUT = (10.0, 30.0)  # seconds to connect, and between two pieces of data

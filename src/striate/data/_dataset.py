@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from striate.data.classmap import ClassMap
-from striate.data.preprocessing import Preprocessing
-from striate.data.splits import ImageSplit
+from striate.data._classmap import ClassMap
+from striate.data._preprocessing import Preprocessing
+from striate.data._splits import ImageSplit
 
 Progress = Callable[[int, int, str], None]  # how much is done, of how much, of what
 

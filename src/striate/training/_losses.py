@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from striate.training.recipe import LossOptions
+from striate.training._recipe import LossOptions
 
 
 def rbf_mse(logits: Tensor, labels: Tensor) -> Tensor:

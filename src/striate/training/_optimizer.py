@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from striate.training.recipe import OptimizerOptions
+from striate.training._recipe import OptimizerOptions
 
 
 def make_optimizer(options: OptimizerOptions, model: nn.Module) -> torch.optim.Optimizer:

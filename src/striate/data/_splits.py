@@ -13,9 +13,9 @@ from typing import ClassVar, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from striate.data.decode import decode_image
-from striate.data.preprocessing import Preprocessing
-from striate.data.randomness import Keys, sample_keys
+from striate.data._decode import decode_image
+from striate.data._preprocessing import Preprocessing
+from striate.data._randomness import Keys, sample_keys
 from striate.errors import InputError
 
 Indices = NDArray[np.int64]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from striate.data import LENET_DISTORTIONS, Augmentation, DataOptions
 from striate.errors import InputError, did_you_mean
 from striate.models import card
-from striate.training.recipe import LossOptions, ModelOptions, OptimizerOptions, Recipe, ScheduleOptions
+from striate.training._recipe import LossOptions, ModelOptions, OptimizerOptions, Recipe, ScheduleOptions
 
 # The background becomes -0.1 and the foreground 1.175, so that mean and variance are about 0 and 1 (LeCun et al. 1998).
 LENET_INPUT = DataOptions(channels=1, size=(28, 28), border=2, mean=(0.1 / 1.275,), std=(1 / 1.275,))

@@ -13,7 +13,7 @@ from typing import Any
 from striate.data import ClassMap
 from striate.errors import InputError
 from striate.files import PART, write_json, write_text
-from striate.training.recipe import Recipe, differences
+from striate.training._recipe import Recipe, differences
 
 FORMAT = 1
 OWN = {"run.json", "recipe.json", "environment.json", "checkpoints"}  # what an unfinished start may leave behind

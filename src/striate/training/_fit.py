@@ -12,11 +12,11 @@ from striate.errors import InputError, StriateError
 from striate.evaluation import Evaluation, fit_temperature, judge, predict_logits, write_report
 from striate.files import write_json
 from striate.models import card
-from striate.training import checkpoint
-from striate.training.listener import Listener
-from striate.training.loop import Trainer, fresh_model
-from striate.training.recipe import Recipe
-from striate.training.run import Run, environment, now, require_free
+from striate.training import _checkpoint as checkpoint
+from striate.training._listener import Listener
+from striate.training._loop import Trainer, fresh_model
+from striate.training._recipe import Recipe
+from striate.training._run import Run, environment, now, require_free
 
 CHECKPOINT_SECONDS = 30.0
 

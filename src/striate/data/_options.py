@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from striate.data.preprocessing import Fit, Preprocessing
+from striate.data._preprocessing import Fit, Preprocessing
 from striate.errors import InputError
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from striate.training.recipe import ScheduleOptions
+from striate.training._recipe import ScheduleOptions
 
 
 def factor(options: ScheduleOptions, epoch: float, epochs: int) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from striate.data.splits import ImageSplit
+from striate.data._splits import ImageSplit
 from striate.errors import InputError
 
 if TYPE_CHECKING:
