@@ -14,10 +14,11 @@ X, W = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 3, 3)
 
 
 @pytest.fixture
-def calls(monkeypatch):
+def calls(monkeypatch, request):
     """Put an implementation "probe" in front that computes only stride 1, and return the forms it was given."""
     seen = []
-    probe = types.ModuleType("probe_conv")
+    path = f"probe_{request.node.name}"  # a loaded module is kept: each test needs its own
+    probe = types.ModuleType(path)
     probe.supports = lambda form, *_: None if max(form.window.stride) == 1 else f"stride {form.window.stride}"
 
     def forward(form, x, _w, _b):
@@ -25,8 +26,8 @@ def calls(monkeypatch):
         return x.new_full((1,), 7.0)
 
     probe.forward = forward
-    monkeypatch.setitem(sys.modules, "probe_conv", probe)
-    monkeypatch.setitem(_dispatch.TABLE, "conv", {"probe": "probe_conv", **_dispatch.TABLE["conv"]})
+    monkeypatch.setitem(sys.modules, path, probe)
+    monkeypatch.setitem(_dispatch.TABLE, "conv", {"probe": path, **_dispatch.TABLE["conv"]})
     return seen
 
 

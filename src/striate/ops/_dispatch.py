@@ -156,14 +156,19 @@ def _current_default() -> str:
 
 
 def _load(path: str) -> Implementation:
-    _import(path, everything=torch.compiler.is_compiling())
-    return cast("Implementation", sys.modules[path])
+    if torch.compiler.is_compiling():
+        _import_all()
+        return cast("Implementation", sys.modules[path])
+    return cast("Implementation", _import_module(path))
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # nor does it import: it finds in sys.modules,
-def _import(path: str, *, everything: bool) -> None:  # and only what is there when it looks for the first time
-    for each in [path for row in TABLE.values() for path in row.values()] if everything else [path]:
-        importlib.import_module(each)
+_import_module = lru_cache(maxsize=None)(importlib.import_module)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # nor does it import; it finds in sys.modules
+def _import_all() -> None:  # what is there when it looks for the first time
+    for path in [path for row in TABLE.values() for path in row.values()]:
+        importlib.import_module(path)
 
 
 def _require_known(name: str, known: Any, who: str) -> None:
