@@ -1,11 +1,8 @@
 """A run on the embedded digits that the tests of the other commands use."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from commands import Outcome, striate
 

@@ -1,7 +1,6 @@
 """Whatever a user gets wrong: one clear sentence, exit code 2 (bad input) or 1 (failed), no traceback, nothing lost."""
 
 import contextlib
-import gzip
 import json
 import os
 import resource
@@ -15,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Outcome, striate
 from PIL import Image
 
+from commands import Outcome, striate
+from pictures import write_idx, write_photos
 from striate.training import _checkpoint as checkpoint
 
 
@@ -36,13 +36,7 @@ def refused(outcome: Outcome, *words: str, code: int = 2) -> str:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two classes of twelve small pictures each."""
-    generator = np.random.default_rng(0)
-    for name, shade in (("dark", 40), ("light", 200)):
-        place = tmp_path / "data" / name
-        place.mkdir(parents=True)
-        for k in range(12):
-            pixels = (shade + generator.integers(-30, 30, (20, 24, 3))).astype(np.uint8)
-            Image.fromarray(pixels).save(place / f"{k}.png")
+    write_photos(tmp_path / "data", per_class=12)
     return tmp_path / "data"
 
 
@@ -144,21 +138,14 @@ def test_an_unwritable_place_for_the_run(folder: Path) -> None:
     refused(outcome, "cannot be written", "choose", code=1)
 
 
-def idx(path: Path, array: np.ndarray, magic: int | None = None, cut: int = 0) -> None:
-    """Write an IDX file (uint8), perhaps with a wrong magic or too short."""
-    header = struct.pack(">I", magic if magic is not None else 0x0800 + array.ndim)
-    data = header + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
-    path.write_bytes(gzip.compress(data[: len(data) - cut]))
-
-
 @pytest.fixture
 def mnist(tmp_path: Path) -> Path:
     """A tiny MNIST: 60 training and 20 test pictures in files of the official names."""
     root = tmp_path / "mnist"
     root.mkdir()
     for name, count in (("train", 60), ("t10k", 20)):
-        idx(root / f"{name}-images-idx3-ubyte.gz", np.arange(count * 784).reshape(count, 28, 28) % 251)
-        idx(root / f"{name}-labels-idx1-ubyte.gz", np.arange(count) % 10)
+        write_idx(root / f"{name}-images-idx3-ubyte.gz", np.arange(count * 784).reshape(count, 28, 28) % 251)
+        write_idx(root / f"{name}-labels-idx1-ubyte.gz", np.arange(count) % 10)
     return root
 
 
@@ -179,10 +166,10 @@ IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 @pytest.mark.parametrize(
     ("name", "damage", "words"),
     [
-        (IMAGES, lambda p: idx(p, np.zeros((60, 28, 28)), magic=0x0801), ["magic"]),
-        (IMAGES, lambda p: idx(p, np.zeros((60, 28, 28)), cut=100), ["47,040", "46,940"]),
-        (LABELS, lambda p: idx(p, np.zeros(59)), ["59", "60"]),
-        (LABELS, lambda p: idx(p, np.full(60, 10)), ["10"]),
+        (IMAGES, lambda p: write_idx(p, np.zeros((60, 28, 28)), magic=0x0801), ["magic"]),
+        (IMAGES, lambda p: write_idx(p, np.zeros((60, 28, 28)), cut=100), ["47,040", "46,940"]),
+        (LABELS, lambda p: write_idx(p, np.zeros(59)), ["59", "60"]),
+        (LABELS, lambda p: write_idx(p, np.full(60, 10)), ["10"]),
         (IMAGES, lambda p: p.write_bytes(b"not gzip at all"), []),
         (IMAGES, lambda p: p.write_bytes(p.read_bytes()[:200]), []),
         (LABELS, lambda p: p.unlink(), []),
