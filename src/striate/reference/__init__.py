@@ -3,6 +3,7 @@
 The chapter, sections 5.x and equations (5.x) are those of Qiu Xipeng, Neural Networks and Deep Learning, chapter 5.
 """
 
+from striate.reference import equations
 from striate.reference._connectivity import Array, connectivity
 from striate.reference._conv import conv, conv_grad_bias, conv_grad_input, conv_grad_weight
 from striate.reference._pool import (
@@ -25,6 +26,7 @@ __all__ = [
     "conv_grad_bias",
     "conv_grad_input",
     "conv_grad_weight",
+    "equations",
     "max_pool",
     "max_pool_grad_input",
     "rbf",
