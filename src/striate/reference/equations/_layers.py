@@ -136,7 +136,7 @@ def _pool(summary: Callable[[Array], float], X: Array, size: Pair, step: Pair | 
         raise InputError(f"pooling needs a group of maps, D x M x N, got {np.shape(X)}")
     where = list(regions(X.shape[1:], size, step))
     rows, columns = where[-1][0]
-    Y = np.array([[summary(X[d][R]) for _, R in where] for d in range(len(X))], dtype=np.result_type(X))
+    Y = np.array([[summary(X[d][R]) for _, R in where] for d in range(len(X))])
     return Y.reshape(len(X), rows + 1, columns + 1)
 
 

@@ -56,10 +56,11 @@ def up_mean(delta: Array, shape: Pair, size: Pair, step: Pair | None = None) -> 
     delta: P x M' x N'. shape: (M, N) of the maps that were pooled. size, step: as for `mean_pooling`; where regions
     overlap the shares add up. Returns P x M x N.
     """
-    result = np.zeros((len(delta), *shape), dtype=delta.dtype)
+    share = delta / (size[0] * size[1])
+    result = np.zeros((len(delta), *shape), dtype=share.dtype)
     for p in range(len(delta)):
         for (i, j), R in _regions(delta, shape, size, step):
-            result[p][R] += delta[p, i, j] / (size[0] * size[1])
+            result[p][R] += share[p, i, j]
     return result
 
 
