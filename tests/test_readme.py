@@ -26,7 +26,7 @@ def blocks(page: str) -> list[tuple[str, str]]:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the pages speak of: photos/, mnist/ and scan.png."""
-    write_photos(tmp_path / "photos", per_class=12)
+    write_photos(tmp_path / "photos", per_class=6)
     (tmp_path / "mnist").mkdir()
     for name, count in (("train", 60), ("t10k", 20)):
         write_idx(

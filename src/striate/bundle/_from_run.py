@@ -18,10 +18,10 @@ GOLDEN = 16  # pictures that the bundle verifies itself with
 def save_trained(trained: "Trained") -> Path:
     """Write the run's bundle, `model.striate` in its folder, and return its path.
 
-    The golden pictures are spread over the classes of the split that was measured. Raises StriateError if the disk is
-    full; what was there before is untouched then.
+    The golden pictures are spread over the classes of the test split; they are part of the file that ships. Raises
+    StriateError if the disk is full; what was there before is untouched then.
     """
-    run, split = trained.run, trained.data.splits[trained.split]
+    run, split = trained.run, trained.data.splits["test"]
     save(
         run.bundle,
         model_name=run.recipe.model.name,
@@ -30,9 +30,9 @@ def save_trained(trained: "Trained") -> Path:
         classes=trained.data.classes,
         preprocessing=trained.data.preprocessing,
         temperature=trained.temperature,
-        metrics={"split": trained.split, **trained.evaluation.to_json()},
+        metrics={"split": "test", **trained.evaluation.to_json()},
         provenance={
-            "data": trained.data.name,
+            "data": Path(trained.data.name).name,
             "fingerprint": run.fingerprint,
             "recipe": run.recipe.to_json(),
             "device": run.device,

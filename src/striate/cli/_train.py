@@ -140,7 +140,7 @@ def _finish(run: "Callable[..., Trained]", checkpoint_seconds: float, *, as_json
 def _result(trained: "Trained") -> dict[str, Any]:
     run = trained.run
     return {
-        "split": trained.split,
+        "split": "test",
         **trained.evaluation.to_json(),
         "epochs": len(trained.history),
         "seconds": sum(row["seconds"] for row in trained.history),
@@ -154,7 +154,7 @@ def _last_line(trained: "Trained") -> str:
     evaluation, run = trained.evaluation, trained.run
     low, high = evaluation.interval
     return (
-        f"{trained.split} accuracy {100 * evaluation.accuracy:.2f} % ({evaluation.correct} of {evaluation.total}, "
+        f"test accuracy {100 * evaluation.accuracy:.2f} % ({evaluation.correct} of {evaluation.total}, "
         f"95 % interval {100 * low:.2f} to {100 * high:.2f} %); "
         f"run {run.folder}, report {run.report}, bundle {run.bundle}"
     )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from striate.data import ImageData, open_data
+from striate.data import KNOWN, ImageData, open_data
 from striate.errors import InputError, StriateError
 from striate.evaluation import Evaluation, fit_temperature, judge, predict_logits, write_report
 from striate.files import write_json
@@ -28,8 +28,7 @@ class Trained(NamedTuple):
     data: ImageData
     model: nn.Module
     temperature: float  # calibrates probabilities: softmax(logits / temperature)
-    split: str  # what `evaluation` was measured on
-    evaluation: Evaluation
+    evaluation: Evaluation  # on the test split
     history: list[dict[str, Any]]
 
 
@@ -59,7 +58,7 @@ def fit(
     run = Run(
         folder,
         recipe,
-        where if Path(where).exists() is False else str(Path(where).resolve()),
+        where if where in KNOWN else str(Path(where).resolve()),
         str(data_root.resolve()) if data_root else None,
         data.classes,
         data.fingerprint,
@@ -131,29 +130,25 @@ def _conclude(run: Run, data: ImageData, history: list[dict[str, Any]], listener
     model.eval()
     if data.unreadable:
         listener.note(f"{len(data.unreadable)} unreadable files were left out; the report names them")
-    temperature = 1.0
-    if "val" in data.splits:
-        logits = predict_logits(model, data.splits["val"], data.preprocessing)
-        temperature = fit_temperature(logits, data.splits["val"].labels)
-    name = next(name for name in ("test", "val", "train") if name in data.splits)
-    split = data.splits[name]
-    logits = predict_logits(model, split, data.preprocessing)
-    evaluation = judge(logits, split.labels, data.classes, split.ids, temperature=temperature)
-    write_json(run.evaluation, {"split": name, "best_epoch": best.state["epoch"], **evaluation.to_json()})
+    val, test = data.splits["val"], data.splits["test"]
+    temperature = fit_temperature(predict_logits(model, val, data.preprocessing), val.labels)
+    logits = predict_logits(model, test, data.preprocessing)
+    evaluation = judge(logits, test.labels, data.classes, test.ids, temperature=temperature)
+    write_json(run.evaluation, {"split": "test", "best_epoch": best.state["epoch"], **evaluation.to_json()})
     write_report(
         run.report,
         title=f"{run.recipe.model.name} on {data.name}",
         evaluation=evaluation,
         history=history,
-        facts=_facts(run, data, model, name, best.state["epoch"], history),
-        pictures=lambda index: split.load([index])[0],
+        facts=_facts(run, data, model, best.state["epoch"], history),
+        pictures=lambda index: test.load([index])[0],
         unreadable=data.unreadable,
     )
-    return Trained(run, data, model.cpu(), temperature, name, evaluation, history)
+    return Trained(run, data, model.cpu(), temperature, evaluation, history)
 
 
 def _facts(
-    run: Run, data: ImageData, model: nn.Module, split: str, best_epoch: int, history: list[dict[str, Any]]
+    run: Run, data: ImageData, model: nn.Module, best_epoch: int, history: list[dict[str, Any]]
 ) -> dict[str, str]:
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in data.splits.items())
@@ -162,7 +157,7 @@ def _facts(
     return {
         "Model": f"{card(run.recipe.model.name).title} ({parameters:,} trainable parameters)",
         "Data": f"{data.name}: {sizes}; {len(data.classes)} classes",
-        "Measured on": f"the {split} split, weights of epoch {best_epoch}",
+        "Measured on": f"the test split, weights of epoch {best_epoch}",
         "Input": " x ".join(map(str, data.preprocessing.input_size)),
         "Recipe": f"{run.recipe.name}, seed {run.recipe.seed}, {len(history)} of {run.recipe.epochs} epochs",
         "Optimiser": f"{run.recipe.optimizer.name}, learning rate {run.recipe.optimizer.lr:g}, "

@@ -184,18 +184,16 @@ class Trainer:
             "train_loss": position.loss_sum / position.seen,
             "train_accuracy": position.correct / position.seen,
         }
-        accuracy, loss = row["train_accuracy"], row["train_loss"]
         started = time.monotonic()
-        if "val" in self.data.splits:
-            split = self.data.splits["val"]
-            logits = predict_logits(self.judged_model(), split, self.data.preprocessing)
-            measured = judge(logits, split.labels, self.data.classes, split.ids)
-            accuracy, loss = measured.accuracy, measured.nll
-            row |= {"val_loss": loss, "val_accuracy": accuracy}
+        split = self.data.splits["val"]
+        logits = predict_logits(self.judged_model(), split, self.data.preprocessing)
+        measured = judge(logits, split.labels, self.data.classes, split.ids)
+        row |= {"val_loss": measured.nll, "val_accuracy": measured.accuracy}
         seconds = position.seconds + time.monotonic() - started
         row |= {"seconds": round(seconds, 3), "images_per_second": round(position.seen / position.seconds, 1)}
-        if (accuracy, -loss) > (position.best_accuracy, -position.best_loss) or "val" not in self.data.splits:
-            position.best_epoch, position.best_accuracy, position.best_loss = position.epoch, accuracy, loss
+        if (measured.accuracy, -measured.nll) > (position.best_accuracy, -position.best_loss):
+            position.best_epoch = position.epoch
+            position.best_accuracy, position.best_loss = measured.accuracy, measured.nll
             checkpoint.write(self.run.best, self.judged_model().state_dict(), {"epoch": position.epoch + 1})
         position.history.append(row)
         position.epoch, position.batch = position.epoch + 1, 0
