@@ -78,7 +78,7 @@ def test_differences_name_the_settings() -> None:
     recipe = named_recipe("lenet5")
     assert differences(recipe, recipe) == []
     assert differences(recipe, recipe.set(["epochs=7", "optimizer.lr=0.5"])) == [
-        "optimizer.lr: 0.002 -> 0.5",
+        "optimizer.lr: 0.003 -> 0.5",
         f"epochs: {recipe.epochs} -> 7",
     ]
 

@@ -22,7 +22,7 @@ def lenet5() -> Recipe:
         model=ModelOptions("lenet5"),
         data=LENET_INPUT,
         loss=LossOptions("rbf_map", j=1.0),
-        optimizer=OptimizerOptions("adamw", lr=2e-3, weight_decay=0.01),
+        optimizer=OptimizerOptions("adamw", lr=3e-3, weight_decay=0.05),
         schedule=ScheduleOptions("cosine", warmup=0.5, final=0.01),
         epochs=20,
         batch_size=64,
