@@ -1,5 +1,6 @@
 """Every operator by every implementation in every dtype: values, gradients, shapes; one table, one template."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,15 +12,29 @@ from striate.ops._dispatch import TABLE
 
 
 class Case(NamedTuple):
-    """An operator, the shapes of its operands, and its other arguments; the first axis of the first is the batch."""
+    """An operator, the shapes of its operands, and its other arguments, which may be a function of the operands.
+
+    The first axis of the first operand is the batch, and of all operands with the same shape.
+    """
 
     operator: str
     shapes: tuple[tuple[int, ...], ...]
-    arguments: tuple[Any, ...] = ()
+    arguments: tuple[Any, ...] | Callable[..., tuple[Any, ...]] = ()
     words: dict[str, Any] = {}  # noqa: RUF012  # never written to
 
     def __call__(self, operands, impl):
-        return getattr(ops, self.operator)(*operands, *self.arguments, **self.words, impl=impl)
+        arguments = self.arguments(*operands) if callable(self.arguments) else self.arguments
+        return getattr(ops, self.operator)(*operands, *arguments, **self.words, impl=impl)
+
+
+def switches(positions):
+    """Return random switches of the shape of x, each in a window of `positions` of its own, and the window."""
+
+    def arguments(x):
+        inside = torch.randint(0, positions, x.shape, generator=torch.Generator().manual_seed(2))
+        return torch.arange(x.shape[2]) * positions + inside, positions
+
+    return arguments
 
 
 CASES = {
@@ -34,12 +49,31 @@ CASES = {
         "conv", ((2, 2, 4, 4), (3, 2, 3, 3)), words={"upsample": 2, "stride": 3, "padding": ((1, 0), (0, 2))}
     ),
     "conv, crop": Case("conv", ((2, 2, 5, 5), (3, 2, 3, 3)), words={"padding": ((-1, 2), (0, -1))}),
+    "conv_transpose 1-D": Case(
+        "conv_transpose", ((2, 3, 4), (3, 4, 3), (4,)), words={"stride": 2, "padding": 1, "output_padding": 1}
+    ),
+    "conv_transpose 2-D": Case(
+        "conv_transpose", ((2, 3, 3, 4), (3, 2, 3, 2), (2,)), words={"stride": (2, 1), "dilation": 2, "flip": True}
+    ),
+    "conv_transpose 3-D": Case("conv_transpose", ((2, 1, 2, 3, 2), (1, 2, 2, 2, 2)), words={"padding": "same"}),
+    "conv_transpose, groups": Case(
+        "conv_transpose", ((2, 4, 4, 3), (4, 2, 3, 3), (4,)), words={"groups": 2, "padding": ((1, 0), (-1, 2))}
+    ),
     "max_pool": Case("max_pool", ((2, 2, 5, 6),), (2,), {"ceil": True}),
     "max_pool, padded": Case("max_pool", ((2, 2, 6, 5),), (3,), {"stride": 2, "padding": "same"}),
     "avg_pool": Case("avg_pool", ((2, 2, 5, 6),), ((2, 3),)),
     "avg_pool, padded": Case(
         "avg_pool", ((2, 2, 6, 5),), (3,), {"stride": 2, "padding": ((0, 1), (2, 0)), "ceil": True}
     ),
+    "max_unpool": Case("max_unpool", ((2, 3, 4),), switches(2)),
+    "max_unpool, overlapping": Case(
+        "max_unpool", ((2, 3, 4),), lambda x: (torch.tensor([1, 3, 3, 4]).expand(x.shape), 3), {"stride": 1}
+    ),
+    "local_response_norm": Case(
+        "local_response_norm", ((2, 7, 2, 3),), words={"size": 3, "alpha": 0.5, "beta": 0.7, "k": 1.0}
+    ),
+    "local_response_norm, more neighbours than channels": Case("local_response_norm", ((2, 2, 3),), words={"size": 8}),
+    "highway": Case("highway", ((2, 3, 4),) * 3),
     "subsample": Case("subsample", ((2, 3, 4, 5), (3,), (3,)), (2,), {"reduce": "sum"}),
     "rbf": Case("rbf", ((2, 4), (3, 4))),
 }
@@ -51,7 +85,8 @@ TOLERANCE = {torch.float64: (1e-10, 1e-10), torch.float32: (1e-4, 1e-5), torch.b
 
 def operands(case, dtype=torch.float64, batch=None):
     generator = torch.Generator().manual_seed(0)
-    shapes = [(batch, *case.shapes[0][1:]) if batch is not None else case.shapes[0], *case.shapes[1:]]
+    first = case.shapes[0]
+    shapes = [(batch, *shape[1:]) if batch is not None and shape == first else shape for shape in case.shapes]
     return [
         torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for shape in shapes
     ]

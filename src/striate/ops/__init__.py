@@ -5,8 +5,12 @@ The chapter, sections 5.x and equations (5.x) are those of Qiu Xipeng, Neural Ne
 
 from striate.ops._avg_pool import avg_pool
 from striate.ops._conv import Links, conv, link_rows
+from striate.ops._conv_transpose import conv_transpose
 from striate.ops._dispatch import explain_dispatch, use_impl
+from striate.ops._highway import highway
+from striate.ops._local_response_norm import local_response_norm
 from striate.ops._max_pool import max_pool
+from striate.ops._max_unpool import max_unpool
 from striate.ops._rbf import rbf
 from striate.ops._subsample import subsample
 
@@ -14,9 +18,13 @@ __all__ = [
     "Links",
     "avg_pool",
     "conv",
+    "conv_transpose",
     "explain_dispatch",
+    "highway",
     "link_rows",
+    "local_response_norm",
     "max_pool",
+    "max_unpool",
     "rbf",
     "subsample",
     "use_impl",

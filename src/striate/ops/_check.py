@@ -1,6 +1,7 @@
 """Checks that several operators share."""
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import torch
@@ -44,6 +45,33 @@ def require_window(operator: str, x: Shape, kernel: Any, *, ceil: bool, **words:
     except InputError as error:
         raise InputError(f"{operator}: {error}") from None
     return window
+
+
+def require_per_axis(operator: str, name: str, value: Any, rank: int, *, least: int) -> tuple[int, ...]:
+    """Return one integer per axis from an integer or a sequence of them; raises InputError if one is below `least`."""
+    try:
+        entries = (
+            tuple(map(index, value))
+            if hasattr(value, "__len__") and not isinstance(value, Tensor)
+            else (index(value),) * rank
+        )
+    except TypeError:
+        entries = ()
+    if len(entries) != rank or min(entries) < least or isinstance(value, bool):
+        raise InputError(
+            f"{operator}: {name} must be an integer of {least} or more, or one for each of the {rank} spatial axes,"
+            f" got {value!r}"
+        )
+    return entries
+
+
+def require_groups(operator: str, name: str, groups: Any, **channels: int) -> None:
+    """Raise InputError unless the number of groups is a positive integer that divides each of the channel numbers."""
+    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
+        raise InputError(f"{operator}: {name} must be an integer of 1 or more, got {groups!r}")
+    for kind, count in channels.items():
+        if count % groups:
+            raise InputError(f"{operator}: {name}={groups} must divide the {count} {kind} channels")
 
 
 def require_bool(operator: str, **flags: Any) -> None:

@@ -32,6 +32,10 @@ TABLE: dict[str, dict[str, str]] = {
         "aten": "striate.ops.impl.aten.conv",
         "reference": "striate.ops.impl.reference.conv",
     },
+    "conv_transpose": {
+        "aten": "striate.ops.impl.aten.conv_transpose",
+        "reference": "striate.ops.impl.reference.conv_transpose",
+    },
     "max_pool": {
         "aten": "striate.ops.impl.aten.max_pool",
         "reference": "striate.ops.impl.reference.max_pool",
@@ -40,9 +44,21 @@ TABLE: dict[str, dict[str, str]] = {
         "aten": "striate.ops.impl.aten.avg_pool",
         "reference": "striate.ops.impl.reference.avg_pool",
     },
+    "max_unpool": {
+        "aten": "striate.ops.impl.aten.max_unpool",
+        "reference": "striate.ops.impl.reference.max_unpool",
+    },
     "subsample": {
         "aten": "striate.ops.impl.aten.subsample",
         "reference": "striate.ops.impl.reference.subsample",
+    },
+    "local_response_norm": {
+        "aten": "striate.ops.impl.aten.local_response_norm",
+        "reference": "striate.ops.impl.reference.local_response_norm",
+    },
+    "highway": {
+        "aten": "striate.ops.impl.aten.highway",
+        "reference": "striate.ops.impl.reference.highway",
     },
     "rbf": {
         "aten": "striate.ops.impl.aten.rbf",

@@ -8,14 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from striate.ops._conv import ConvForm, LinkRows
+from striate.ops.impl.aten.conv_transpose import transpose
 from striate.ops.impl.aten.padding import pad
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_CONV_TRANSPOSE: dict[int, Callable[..., Tensor]] = {
-    1: F.conv_transpose1d,
-    2: F.conv_transpose2d,
-    3: F.conv_transpose3d,
-}
 
 
 def supports(form: ConvForm, *_: Any) -> str | None:
@@ -58,16 +54,10 @@ def _transposed(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> Tenso
     w = w.reshape(groups, -1, *w.shape[1:]).transpose(1, 2).flatten(0, 1)
     if not form.flip:  # the transposed convolution turns the kernel around by itself
         w = w.flip(tuple(range(2, w.ndim)))
-    extra = tuple(
-        (low - (m - 1), high - (m - 1)) for (low, high), m in zip(window.padding, window.effective_kernel, strict=True)
+    crop = tuple(
+        (m - 1 - low, m - 1 - high) for (low, high), m in zip(window.padding, window.effective_kernel, strict=True)
     )
-    crop = tuple(max(min(-low, -high), 0) for low, high in extra)
-    rest = tuple((low + c, high + c) for (low, high), c in zip(extra, crop, strict=True))
-    bias_last = b is not None and any(end > 0 for pair in rest for end in pair)
-    convolve = _CONV_TRANSPOSE[window.rank]
-    y = convolve(x, w, None if bias_last else b, window.upsample, crop, 0, groups, window.dilation)
-    y = pad(y, rest)
-    return y + b.to(y.dtype).view(-1, *(1,) * window.rank) if b is not None and bias_last else y
+    return transpose(x, w, b, window.upsample, crop, window.dilation, groups)
 
 
 def _put_zeros(x: Tensor, upsample: tuple[int, ...]) -> Tensor:
