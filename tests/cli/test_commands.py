@@ -49,7 +49,7 @@ def test_train_tells_accuracy_and_places_last(trained: tuple[Path, Outcome]) -> 
 def test_progress_without_a_terminal_is_plain_lines(trained: tuple[Path, Outcome]) -> None:
     lines = [line for line in trained[1].err.splitlines() if line.startswith("epoch")]
     assert len(lines) == 3
-    assert all(re.search(r"train loss [\d.]+ .* val loss [\d.]+ accuracy +[\d.]+ %.*images/s", line) for line in lines)
+    assert all(re.search(r"train loss [\d.]+ acc .* val loss [\d.]+ acc +[\d.]+ %.* img/s$", line) for line in lines)
     assert "\x1b" not in trained[1].err
 
 

@@ -118,10 +118,10 @@ def show() -> Show:
 
 def summary(row: dict[str, Any]) -> str:
     """Write an epoch's line of metrics.jsonl for a person."""
-    text = f"epoch {row['epoch']:>3}  train loss {row['train_loss']:.4f} accuracy {100 * row['train_accuracy']:6.2f} %"
-    if "val_loss" in row:
-        text += f"   val loss {row['val_loss']:.4f} accuracy {100 * row['val_accuracy']:6.2f} %"
-    return f"{text}   {row['seconds']:.1f} s, {row['images_per_second']:,.0f} images/s"
+    train, val = (
+        f"{part} loss {row[f'{part}_loss']:.4f} acc {100 * row[f'{part}_accuracy']:6.2f} %" for part in ("train", "val")
+    )
+    return f"epoch {row['epoch']:>3}  {train}  {val}  {row['seconds']:.1f} s  {row['images_per_second']:,.0f} img/s"
 
 
 def duration(seconds: float) -> str:
@@ -136,8 +136,8 @@ def duration(seconds: float) -> str:
 
 def _running(step: Step) -> str:
     return (
-        f"loss {step.loss:.4f}  accuracy {100 * step.accuracy:.1f} %  "
-        f"{step.images_per_second:,.0f} images/s  {duration(step.seconds_left)} left"
+        f"loss {step.loss:.4f}  acc {100 * step.accuracy:.1f} %  "
+        f"{step.images_per_second:,.0f} img/s  {duration(step.seconds_left)} left"
     )
 
 
