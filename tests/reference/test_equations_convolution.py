@@ -170,6 +170,20 @@ def test_types_and_strides_of_memory_do_not_matter(name):
             " input, a smaller kernel or more padding",
         ),
         (
+            lambda: equations.moving_average([1.0], 0),
+            "convolve_1d: the kernel (0,) must not be empty and must fit into the padded input (1,): take a larger"
+            " input, a smaller kernel or more padding",
+        ),
+        (
+            lambda: equations.kernel_derivative_as_sum(np.ones((3, 3)), np.ones((2, 2))),
+            "kernel_derivative_as_sum: the kernel (3, 3) must not be empty and must fit into the padded input (2, 2):"
+            " take a larger input, a smaller kernel or more padding",
+        ),
+        (
+            lambda: equations.input_derivative_as_sum(np.ones(3), np.ones((2, 2))),
+            "input_derivative_as_sum: G (3,) and W (2, 2) must have 2 axes each",
+        ),
+        (
             lambda: equations.convolve_2d(np.ones(3), np.ones((4, 2))),
             "convolve_2d: kernel (3,) and input (4, 2) must have 2 axes each",
         ),

@@ -180,7 +180,11 @@ def test_float32_stays_float32():
         ),
         (
             lambda: equations.up_mean(np.ones((1, 3, 2)), (4, 4), (2, 2)),
-            "pooling regions of (2, 2) in maps of (4, 4) need an error term P x 2 x 2, got (1, 3, 2)",
+            "pooling regions of (2, 2) in maps (1, 4, 4) need an error term (1, 2, 2), got (1, 3, 2)",
+        ),
+        (
+            lambda: equations.up_max(np.ones((2, 2, 2)), np.ones((1, 4, 4)), (2, 2)),
+            "pooling regions of (2, 2) in maps (1, 4, 4) need an error term (1, 2, 2), got (2, 2, 2)",
         ),
         (
             lambda: equations.error_below_conv(1, np.ones((2, 1, 2, 2)), np.ones((1, 3, 3))),

@@ -1,5 +1,8 @@
 """Section 5.5 as code: the matrix of a convolution, its transpose, zeros and holes, judged by PyTorch and by itself."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +53,17 @@ def test_the_matrix_is_the_convolution(size, kernel, words, maps):
     (grad,) = draw(z.shape, seed=1)
     back = reference.conv_grad_input(grad, W, window, size)
     np.testing.assert_allclose(C.T @ grad.ravel(), back.ravel(), atol=1e-12)
+
+
+def test_scipy_is_imported_only_for_a_matrix():
+    program = """if True:
+        import sys
+        from striate.reference.equations import convolution_matrix
+        assert "scipy" not in sys.modules
+        convolution_matrix([1.0], (1,))
+        assert "scipy" in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_matrix_is_sparse_and_shares_its_weights():
@@ -117,6 +131,10 @@ def test_zeros_between_neighbours():
             lambda: equations.convolution_matrix(np.ones(3), (2,)),
             "a window of (3,) does not fit into the input size (2,) with padding ((0, 0),): take a larger input, a"
             " smaller kernel or more padding",
+        ),
+        (
+            lambda: equations.convolution_matrix(np.ones(3), 5),
+            "convolution_matrix: size must give the input size on each axis, such as (5,), got 5",
         ),
         (lambda: equations.insert_zeros([1], 0), "insert_zeros: neighbours can be k >= 1 places apart, got 0"),
     ],

@@ -15,7 +15,7 @@ def convolve_1d(w: npt.ArrayLike, x: npt.ArrayLike) -> Array:
     w: m numbers. x: n numbers. Returns the n - m + 1 values for which the sum stays inside x. (5.1)-(5.3) are the case
     w = 1, 1/2, 1/4. Raises InputError.
     """
-    w, x = _operands("convolve_1d", w, x, 1)
+    w, x = operands("convolve_1d", w, x, 1)
     m, n = len(w), len(x)
     t = np.arange(m - 1, n)
     y: Array = np.sum([w[k] * x[t - k] for k in range(m)], axis=0)
@@ -28,7 +28,7 @@ def convolve_2d(w: npt.ArrayLike, x: npt.ArrayLike) -> Array:
     w: m x n. x: M x N. Returns the (M - m + 1) x (N - n + 1) values for which the sum stays inside x. Raises
     InputError.
     """
-    w, x = _operands("convolve_2d", w, x, 2)
+    w, x = operands("convolve_2d", w, x, 2)
     (m, n), (M, N) = w.shape, x.shape
     i, j = np.arange(m - 1, M)[:, None], np.arange(n - 1, N)
     y: Array = np.sum([w[u, v] * x[i - u, j - v] for u in range(m) for v in range(n)], axis=0)
@@ -37,12 +37,12 @@ def convolve_2d(w: npt.ArrayLike, x: npt.ArrayLike) -> Array:
 
 def moving_average(x: npt.ArrayLike, m: int) -> Array:
     """Return the means of every m neighbours of x: the convolution with f_k = 1/m (section 5.1, below (5.5))."""
-    return convolve_1d(np.full(m, 1 / m), x)
+    return convolve_1d(np.ones(m) / m, x)
 
 
 def mean_filter(x: npt.ArrayLike, m: int, n: int) -> Array:
     """Return the means of every m x n block of x: the convolution with f_uv = 1/(mn) (section 5.1, below (5.6))."""
-    return convolve_2d(np.full((m, n), 1 / (m * n)), x)
+    return convolve_2d(np.ones((m, n)) / (m * n), x)
 
 
 def correlate_1d(w: npt.ArrayLike, x: npt.ArrayLike, *, s: int = 1, p: int = 0) -> Array:
@@ -51,7 +51,7 @@ def correlate_1d(w: npt.ArrayLike, x: npt.ArrayLike, *, s: int = 1, p: int = 0) 
     w: m numbers. x: n numbers. s: the step between windows. p: zeros at each end. Returns (n - m + 2p)/s + 1 values,
     rounded down. Raises InputError.
     """
-    w, x = _operands("correlate_1d", w, pad(x, p), 1)
+    w, x = operands("correlate_1d", w, pad(x, p), 1)
     i = s * np.arange(convolution_size(len(x), len(w), s))
     y: Array = np.sum([w[u] * x[i + u] for u in range(len(w))], axis=0)
     return y
@@ -63,7 +63,7 @@ def correlate_2d(w: npt.ArrayLike, x: npt.ArrayLike, *, s: int = 1, p: int = 0) 
     w: m x n. x: M x N. s: the step between windows, p: zeros at each end, on both axes (5.1.2). Returns
     (M - m + 2p)/s + 1 by (N - n + 2p)/s + 1 values, rounded down. Raises InputError.
     """
-    w, x = _operands("correlate_2d", w, pad(x, p), 2)
+    w, x = operands("correlate_2d", w, pad(x, p), 2)
     rows, columns = (convolution_size(size, kernel, s) for size, kernel in zip(x.shape, w.shape, strict=True))
     i, j = s * np.arange(rows)[:, None], s * np.arange(columns)
     y: Array = np.sum([w[u, v] * x[i + u, j + v] for u, v in np.ndindex(w.shape)], axis=0)
@@ -134,7 +134,7 @@ def _fully_padded(w: npt.ArrayLike, x: npt.ArrayLike) -> Array:
     return pad(x, [m - 1 for m in w.shape])
 
 
-def _operands(name: str, w: npt.ArrayLike, x: npt.ArrayLike, axes: int) -> tuple[Array, Array]:
+def operands(name: str, w: npt.ArrayLike, x: npt.ArrayLike, axes: int) -> tuple[Array, Array]:
     """Return kernel and input as arrays once the one fits into the other."""
     w, x = np.asarray(w), np.asarray(x)
     if w.ndim != axes or x.ndim != axes:

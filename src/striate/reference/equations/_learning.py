@@ -3,7 +3,7 @@
 delta^{(l,p)} = dL/dZ^{(l,p)} is the error term of map p of layer l, Z its net input (5.29), (5.33).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def up_max(delta: Array, X: Array, size: Pair, step: Pair | None = None) -> Arra
     """
     result = np.zeros(X.shape, dtype=delta.dtype)
     for p in range(len(X)):
-        for (i, j), R in _regions(delta, X.shape[1:], size, step):
+        for (i, j), R in _regions(delta, X.shape, size, step):
             top = np.unravel_index(X[p][R].argmax(), X[p][R].shape)
             result[p][R][top] += delta[p, i, j]
     return result
@@ -59,7 +59,7 @@ def up_mean(delta: Array, shape: Pair, size: Pair, step: Pair | None = None) -> 
     share = delta / (size[0] * size[1])
     result = np.zeros((len(delta), *shape), dtype=share.dtype)
     for p in range(len(delta)):
-        for (i, j), R in _regions(delta, shape, size, step):
+        for (i, j), R in _regions(delta, result.shape, size, step):
             result[p][R] += share[p, i, j]
     return result
 
@@ -80,13 +80,16 @@ def error_below_conv(slope: Array | float, W: Array, delta: Array) -> Array:
     return slope * np.array(spread)
 
 
-def _regions(delta: Array, shape: Pair, size: Pair, step: Pair | None) -> list[tuple[Pair, tuple[slice, slice]]]:
-    """Return the regions of maps of `shape`, once delta has an error for each of them."""
-    where = list(regions(shape, size, step))
+def _regions(
+    delta: Array, shape: Sequence[int], size: Pair, step: Pair | None
+) -> list[tuple[Pair, tuple[slice, slice]]]:
+    """Return the regions in each map of a group of `shape`, P x M x N, once delta has an error for each of them."""
+    P, M, N = shape
+    where = list(regions((M, N), size, step))
     rows, columns = where[-1][0]
-    if delta.shape[1:] != (rows + 1, columns + 1):
+    if delta.shape != (P, rows + 1, columns + 1):
         raise InputError(
-            f"pooling regions of {size} in maps of {tuple(shape)} need an error term P x {rows + 1} x {columns + 1},"
-            f" got {delta.shape}"
+            f"pooling regions of {size} in maps {tuple(shape)} need an error term {(P, rows + 1, columns + 1)}, got"
+            f" {delta.shape}"
         )
     return where

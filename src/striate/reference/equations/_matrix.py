@@ -39,6 +39,8 @@ def convolution_matrix(
     """
     from scipy.sparse import coo_array
 
+    if np.ndim(size) != 1:
+        raise InputError(f"convolution_matrix: size must give the input size on each axis, such as (5,), got {size}")
     w, axes = np.asarray(w), len(size)
     if w.ndim not in {axes, axes + 2} or not w.size:
         raise InputError(
