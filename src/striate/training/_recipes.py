@@ -32,7 +32,7 @@ def lenet5() -> Recipe:
 
 def lenet5_distortions() -> Recipe:
     """LeNet-5 on MNIST with the paper's random planar distortions: shift, scale, squeeze and shear."""
-    return lenet5().replace(name="lenet5-distortions", augmentation=LENET_DISTORTIONS, epochs=40)
+    return lenet5().replace(name="lenet5-distortions", augmentation=LENET_DISTORTIONS, epochs=30)
 
 
 def lenet5_modern() -> Recipe:
