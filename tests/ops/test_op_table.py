@@ -14,15 +14,18 @@ from striate.ops._dispatch import TABLE
 class Case(NamedTuple):
     """An operator, the shapes of its operands, and its other arguments, which may be a function of the operands.
 
-    The first axis of the first operand is the batch, and of all operands with the same shape.
+    The first axis of the first operand is the batch, and of `batched` operands altogether. A fifth one is a mask.
     """
 
     operator: str
     shapes: tuple[tuple[int, ...], ...]
     arguments: tuple[Any, ...] | Callable[..., tuple[Any, ...]] = ()
     words: dict[str, Any] = {}  # noqa: RUF012  # never written to
+    batched: tuple[int, ...] = (0,)
 
     def __call__(self, operands, impl):
+        if self.operator == "deform_conv" and len(operands) == 5:
+            return ops.deform_conv(*operands[:4], mask=operands[4], **self.words, impl=impl)
         arguments = self.arguments(*operands) if callable(self.arguments) else self.arguments
         return getattr(ops, self.operator)(*operands, *arguments, **self.words, impl=impl)
 
@@ -59,6 +62,18 @@ CASES = {
     "conv_transpose, groups": Case(
         "conv_transpose", ((2, 4, 4, 3), (4, 2, 3, 3), (4,)), words={"groups": 2, "padding": ((1, 0), (-1, 2))}
     ),
+    "deform_conv": Case(
+        "deform_conv", ((2, 3, 4, 5), (2, 18, 4, 5), (2, 3, 3, 3), (2,)), words={"padding": 1}, batched=(0, 1)
+    ),
+    "deform_conv, two kinds of groups": Case(
+        "deform_conv",
+        ((2, 4, 5, 4), (2, 16, 2, 3), (4, 1, 2, 2), (4,)),
+        words={"groups": 4, "offset_groups": 2, "stride": (2, 1), "padding": ((0, 1), (0, 0)), "dilation": (2, 1)},
+        batched=(0, 1),
+    ),
+    "deform_conv, mask": Case(
+        "deform_conv", ((2, 2, 3, 3), (2, 4, 3, 2), (1, 2, 1, 2), (1,), (2, 2, 3, 2)), batched=(0, 1, 4)
+    ),
     "max_pool": Case("max_pool", ((2, 2, 5, 6),), (2,), {"ceil": True}),
     "max_pool, padded": Case("max_pool", ((2, 2, 6, 5),), (3,), {"stride": 2, "padding": "same"}),
     "avg_pool": Case("avg_pool", ((2, 2, 5, 6),), ((2, 3),)),
@@ -73,7 +88,7 @@ CASES = {
         "local_response_norm", ((2, 7, 2, 3),), words={"size": 3, "alpha": 0.5, "beta": 0.7, "k": 1.0}
     ),
     "local_response_norm, more neighbours than channels": Case("local_response_norm", ((2, 2, 3),), words={"size": 8}),
-    "highway": Case("highway", ((2, 3, 4),) * 3),
+    "highway": Case("highway", ((2, 3, 4),) * 3, batched=(0, 1, 2)),
     "subsample": Case("subsample", ((2, 3, 4, 5), (3,), (3,)), (2,), {"reduce": "sum"}),
     "rbf": Case("rbf", ((2, 4), (3, 4))),
 }
@@ -85,8 +100,10 @@ TOLERANCE = {torch.float64: (1e-10, 1e-10), torch.float32: (1e-4, 1e-5), torch.b
 
 def operands(case, dtype=torch.float64, batch=None):
     generator = torch.Generator().manual_seed(0)
-    first = case.shapes[0]
-    shapes = [(batch, *shape[1:]) if batch is not None and shape == first else shape for shape in case.shapes]
+    shapes = [
+        (batch, *shape[1:]) if batch is not None and at in case.batched else shape
+        for at, shape in enumerate(case.shapes)
+    ]
     return [
         torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for shape in shapes
     ]
@@ -117,8 +134,8 @@ def test_values_and_gradients(name, impl, dtype):
 def test_small_batches(name, impl, batch):
     case = CASES[name]
     given = operands(case, batch=batch)
-    y, grad_x, *grads = value_and_gradients(case, given, impl)
-    assert len(y) == len(grad_x) == batch
+    y, *grads = value_and_gradients(case, given, impl)
+    assert len(y) == len(grads[0]) == batch
     if batch == 0:
         assert all(grad.eq(0).all() for grad in grads)
 

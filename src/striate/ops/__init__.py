@@ -6,6 +6,7 @@ The chapter, sections 5.x and equations (5.x) are those of Qiu Xipeng, Neural Ne
 from striate.ops._avg_pool import avg_pool
 from striate.ops._conv import Links, conv, link_rows
 from striate.ops._conv_transpose import conv_transpose
+from striate.ops._deform_conv import deform_conv
 from striate.ops._dispatch import explain_dispatch, use_impl
 from striate.ops._highway import highway
 from striate.ops._local_response_norm import local_response_norm
@@ -19,6 +20,7 @@ __all__ = [
     "avg_pool",
     "conv",
     "conv_transpose",
+    "deform_conv",
     "explain_dispatch",
     "highway",
     "link_rows",

@@ -36,6 +36,10 @@ TABLE: dict[str, dict[str, str]] = {
         "aten": "striate.ops.impl.aten.conv_transpose",
         "reference": "striate.ops.impl.reference.conv_transpose",
     },
+    "deform_conv": {
+        "aten": "striate.ops.impl.aten.deform_conv",
+        "reference": "striate.ops.impl.reference.deform_conv",
+    },
     "max_pool": {
         "aten": "striate.ops.impl.aten.max_pool",
         "reference": "striate.ops.impl.reference.max_pool",

@@ -12,6 +12,13 @@ from striate.reference._conv_transpose import (
     conv_transpose_grad_input,
     conv_transpose_grad_weight,
 )
+from striate.reference._deform_conv import (
+    deform_conv,
+    deform_conv_grad_input,
+    deform_conv_grad_mask,
+    deform_conv_grad_offset,
+    deform_conv_grad_weight,
+)
 from striate.reference._highway import highway, highway_grad_gate, highway_grad_input, highway_grad_transform
 from striate.reference._local_response_norm import local_response_norm, local_response_norm_grad_input
 from striate.reference._pool import (
@@ -39,6 +46,11 @@ __all__ = [
     "conv_transpose_grad_bias",
     "conv_transpose_grad_input",
     "conv_transpose_grad_weight",
+    "deform_conv",
+    "deform_conv_grad_input",
+    "deform_conv_grad_mask",
+    "deform_conv_grad_offset",
+    "deform_conv_grad_weight",
     "equations",
     "highway",
     "highway_grad_gate",
