@@ -24,7 +24,7 @@ from striate.reference.equations import (
     subsampling_layer,
     up_mean,
 )
-from striate.training._losses import rbf_map
+from striate.training import rbf_map
 
 J = 84.0  # of the loss; the distances of a fresh network are near 84, so every term of the loss has a say
 T = np.array(c3_links())  # C3's link table, 16 x 6

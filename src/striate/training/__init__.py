@@ -3,6 +3,7 @@
 from striate.training._fit import CHECKPOINT_SECONDS, Trained, fit, resume
 from striate.training._listener import Listener, Step
 from striate.training._loop import Interrupted
+from striate.training._losses import rbf_map, rbf_mse
 from striate.training._recipe import (
     LossOptions,
     ModelOptions,
@@ -29,5 +30,7 @@ __all__ = [
     "default_recipe",
     "fit",
     "named_recipe",
+    "rbf_map",
+    "rbf_mse",
     "resume",
 ]
