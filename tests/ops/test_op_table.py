@@ -31,10 +31,10 @@ class Case(NamedTuple):
 
 
 def switches(positions):
-    """Return random switches of the shape of x, each in a window of `positions` of its own, and the window."""
+    """Return switches of the shape of x, each in a window of `positions` of its own, and the window."""
 
     def arguments(x):
-        inside = torch.randint(0, positions, x.shape, generator=torch.Generator().manual_seed(2))
+        inside = torch.arange(x.numel()).view(x.shape) * 7 // 3 % positions
         return torch.arange(x.shape[2]) * positions + inside, positions
 
     return arguments

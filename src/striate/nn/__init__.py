@@ -2,7 +2,23 @@
 
 from striate.nn._activation import ScaledTanh
 from striate.nn._conv import Conv
-from striate.nn._pool import AvgPool, MaxPool, Subsample
+from striate.nn._conv_transpose import ConvTranspose
+from striate.nn._deform_conv import DeformConv
+from striate.nn._highway import Highway
+from striate.nn._normalization import LocalResponseNorm
+from striate.nn._pool import AvgPool, MaxPool, MaxUnpool, Subsample
 from striate.nn._rbf import RBF
 
-__all__ = ["RBF", "AvgPool", "Conv", "MaxPool", "ScaledTanh", "Subsample"]
+__all__ = [
+    "RBF",
+    "AvgPool",
+    "Conv",
+    "ConvTranspose",
+    "DeformConv",
+    "Highway",
+    "LocalResponseNorm",
+    "MaxPool",
+    "MaxUnpool",
+    "ScaledTanh",
+    "Subsample",
+]

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from striate import ops
 from striate.errors import InputError
-from striate.geometry import Padding, PerAxis, make_window
+from striate.geometry import Padding, PerAxis
+from striate.nn._settings import different, kernel_axes, require_groups, require_words
 from striate.ops import Links, link_rows
 
 
@@ -39,7 +40,7 @@ class Conv(nn.Module):
         flip: bool = False,
     ) -> None:
         super().__init__()
-        self.kernel = (kernel, kernel) if isinstance(kernel, int) else tuple(kernel)
+        self.kernel = kernel_axes(kernel)
         self.in_channels, self.out_channels, self.groups, self.flip = in_channels, out_channels, groups, flip
         self.stride, self.padding, self.dilation, self.upsample = stride, padding, dilation, upsample
         self._rows = None if links is None else link_rows(links)
@@ -80,9 +81,7 @@ class Conv(nn.Module):
     def extra_repr(self) -> str:
         """Return the settings that differ from the defaults."""
         parts = [f"{self.in_channels}, {self.out_channels}, kernel={self.kernel}"]
-        for name, usual in (("stride", 1), ("padding", "valid"), ("dilation", 1), ("upsample", 1), ("groups", 1)):
-            if getattr(self, name) != usual:
-                parts.append(f"{name}={getattr(self, name)!r}")
+        parts += different(self, stride=1, padding="valid", dilation=1, upsample=1, groups=1)
         if self._rows is not None:
             parts.append(f"links={len(self.weight)} of {self.in_channels * self.out_channels}")
         parts += ["bias=False"] * (self.bias is None) + ["flip=True"] * self.flip
@@ -95,19 +94,8 @@ class Conv(nn.Module):
         return [sum(row) for row in self._rows]
 
     def _check(self) -> None:
-        words = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "upsample": self.upsample}
-        try:
-            make_window(len(self.kernel), self.kernel, size=self.kernel, **words)  # type: ignore[arg-type]
-        except InputError as error:
-            raise InputError(f"Conv: {error}") from None
-        for name in ("in_channels", "out_channels", "groups"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise InputError(f"Conv: {name} must be an integer of 1 or more, got {getattr(self, name)!r}")
-        if self.in_channels % self.groups or self.out_channels % self.groups:
-            raise InputError(
-                f"Conv: groups={self.groups} must divide the input channels ({self.in_channels}) and the output"
-                f" channels ({self.out_channels})"
-            )
+        require_words(self, stride=self.stride, padding=self.padding, dilation=self.dilation, upsample=self.upsample)
+        require_groups(self)
         if self._rows is not None and self.groups != 1:
             raise InputError(f"Conv: links and groups={self.groups} exclude each other: put the groups into the table")
         if self._rows is not None and (len(self._rows), len(self._rows[0])) != (self.out_channels, self.in_channels):

@@ -1,7 +1,8 @@
 """Pooling layers."""
 
+from functools import partial
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,14 @@ from torch import Tensor, nn
 from striate import ops
 from striate.errors import InputError
 from striate.geometry import Padding, PerAxis
+from striate.nn._settings import different, kernel_axes
 
 
 class MaxPool(nn.Module):
-    """Maximum pooling (5.22): `ops.max_pool` with its settings, for any number of spatial axes."""
+    """Maximum pooling (5.22): `ops.max_pool` with its settings, for any number of spatial axes.
+
+    With return_switches it returns the pair that `MaxUnpool` takes: the maxima and where they were.
+    """
 
     def __init__(
         self,
@@ -22,19 +27,42 @@ class MaxPool(nn.Module):
         padding: Padding = "valid",
         dilation: PerAxis = 1,
         ceil: bool = False,
+        return_switches: bool = False,
     ) -> None:
         super().__init__()
         self.kernel, self.stride, self.padding, self.dilation, self.ceil = kernel, stride, padding, dilation, ceil
+        self.return_switches = return_switches
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the maximum of every window."""
-        return ops.max_pool(
-            x, self.kernel, stride=self.stride, padding=self.padding, dilation=self.dilation, ceil=self.ceil
-        )
+    def forward(self, x: Tensor) -> Any:
+        """Return the maximum of every window, and the switches if they are wanted."""
+        pool = partial(ops.max_pool, stride=self.stride, padding=self.padding, dilation=self.dilation, ceil=self.ceil)
+        return pool(x, self.kernel, return_switches=True) if self.return_switches else pool(x, self.kernel)
 
     def extra_repr(self) -> str:
         """Return the settings that differ from the defaults."""
-        return _settings(self, stride=None, padding="valid", dilation=1, ceil=False)
+        return ", ".join(
+            [
+                f"kernel={self.kernel!r}",
+                *different(self, stride=None, padding="valid", dilation=1, ceil=False, return_switches=False),
+            ]
+        )
+
+
+class MaxUnpool(nn.Module):
+    """Unpooling by switches: `ops.max_unpool` with the settings of the `MaxPool` that it turns around."""
+
+    def __init__(self, kernel: PerAxis, *, stride: PerAxis | None = None, padding: Padding = "valid") -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+
+    def forward(self, x: Tensor, switches: Tensor, output_size: PerAxis | None = None) -> Tensor:
+        """Return a map of output_size (or the size that the windows cover) with every value of x at its switch."""
+        words: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
+        return ops.max_unpool(x, switches, self.kernel, **words, output_size=output_size)
+
+    def extra_repr(self) -> str:
+        """Return the settings that differ from the defaults."""
+        return ", ".join([f"kernel={self.kernel!r}", *different(self, stride=None, padding="valid")])
 
 
 class AvgPool(nn.Module):
@@ -66,7 +94,9 @@ class AvgPool(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the settings that differ from the defaults."""
-        return _settings(self, stride=None, padding="valid", ceil=False, count_padding=False)
+        return ", ".join(
+            [f"kernel={self.kernel!r}", *different(self, stride=None, padding="valid", ceil=False, count_padding=False)]
+        )
 
 
 class Subsample(nn.Module):
@@ -89,7 +119,7 @@ class Subsample(nn.Module):
         if reduce not in {"mean", "sum"}:
             raise InputError(f"Subsample: reduce must be 'mean' or 'sum', got {reduce!r}")
         self.channels, self.stride, self.reduce = channels, stride, reduce
-        self.kernel = (kernel, kernel) if isinstance(kernel, int) else tuple(kernel)
+        self.kernel = kernel_axes(kernel)
         self.weight = nn.Parameter(torch.empty(channels))
         self.bias = nn.Parameter(torch.empty(channels))
         self.reset_parameters()
@@ -105,10 +135,4 @@ class Subsample(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the settings that differ from the defaults."""
-        return f"{self.channels}, " + _settings(self, stride=None, reduce="mean")
-
-
-def _settings(module: nn.Module, **usual: object) -> str:
-    """Return kernel=... and the settings of a module that are not as usual."""
-    different = [name for name, value in usual.items() if getattr(module, name) != value]
-    return ", ".join(f"{name}={getattr(module, name)!r}" for name in ("kernel", *different))
+        return ", ".join([f"{self.channels}, kernel={self.kernel}", *different(self, stride=None, reduce="mean")])

@@ -1,6 +1,7 @@
 """Unpooling by the switches of a maximum pooling."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, cast
 
 import torch
@@ -71,10 +72,10 @@ def normal_form(
     return _form(x.shape, switches.shape, kernel, stride, padding, output_size), (x, switches)
 
 
-def require_in_range(switches: Tensor, size: tuple[int, ...]) -> None:
-    """Raise InputError if a switch is no position of a map of `size`."""
-    positions = torch.Size(size).numel()
-    if switches.numel() and not 0 <= int(switches.min()) <= int(switches.max()) < positions:
+def require_in_range(switches: Any, size: tuple[int, ...]) -> None:
+    """Raise InputError if a switch, in a tensor or an array, is no position of a map of `size`."""
+    positions = prod(size)
+    if prod(switches.shape) and not 0 <= int(switches.min()) <= int(switches.max()) < positions:
         raise InputError(
             f"max_unpool: switches must be positions in the result of size {size}, 0 to {positions - 1}, got"
             f" {int(switches.min())} to {int(switches.max())}: give the pooled size as output_size"

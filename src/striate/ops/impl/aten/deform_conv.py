@@ -29,7 +29,7 @@ def forward(
     padded = F.pad(x, (_LOW, _HIGH, _LOW, _HIGH))
     table = padded.permute(0, 2, 3, 1).reshape(-1, channels // places)  # rows: image, y, x, offset group
     below = padded.shape[3] * places
-    samples = gather(table, base.flatten(), weights.flatten(0, -2).to(x.dtype), [0, places, below, below + places])
+    samples = gather(table, base.flatten(), weights.flatten(0, -2).to(x.dtype), (0, places, below, below + places))
     outputs = offset.shape[2:]
     if groups == 1:
         y = F.linear(samples.reshape(n, *outputs, taps * channels), w.permute(0, 2, 3, 1).flatten(1), b)

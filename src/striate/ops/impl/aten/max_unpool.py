@@ -1,5 +1,6 @@
 """Unpooling by PyTorch's scattering."""
 
+from math import prod
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ def supports(_form: MaxUnpoolForm, *_: Any) -> str | None:
 def forward(form: MaxUnpoolForm, x: Tensor, switches: Tensor) -> Tensor:
     """Return N x C x size."""
     values, places = x.flatten(2), switches.flatten(2)
-    empty = values.new_zeros((*x.shape[:2], torch.Size(form.size).numel()))
+    empty = values.new_zeros((*x.shape[:2], prod(form.size)))
     try:
         if form.unique:
             y = empty.scatter(2, places, values)

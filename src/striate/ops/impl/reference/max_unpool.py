@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from striate import reference
@@ -16,11 +17,15 @@ def supports(_form: MaxUnpoolForm, *_: Any) -> str | None:
 
 def forward(form: MaxUnpoolForm, x: Tensor, switches: Tensor) -> Tensor:
     """Return N x C x size."""
-    require_in_range(switches, form.size)
-    places = switches.detach().cpu().numpy()
+
+    def unpool(x: reference.Array, places: reference.Array) -> tuple[reference.Array]:
+        require_in_range(places, form.size)
+        return (reference.max_unpool(x, places.astype(np.int64), form.size),)
+
     (y,) = apply(
-        lambda x: (reference.max_unpool(x, places, form.size),),
-        (lambda grad, _x: reference.max_unpool_grad_input(grad, places),),
+        unpool,
+        (lambda grad, _x, places: reference.max_unpool_grad_input(grad, places.astype(np.int64)), None),
         x,
+        switches,
     )
     return y
