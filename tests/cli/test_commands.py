@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import Outcome, striate
 from PIL import Image
 from sklearn.datasets import load_digits
 
 import striate.cli._app as app
+from commands import Outcome, striate
 from striate.training import _checkpoint as checkpoint
 
 
