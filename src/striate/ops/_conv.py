@@ -14,7 +14,20 @@ from striate.ops._check import Shape, require_bool, require_spatial, require_ten
 from striate.ops._dispatch import compute, remembered
 
 Links = Tensor | npt.NDArray[Any] | Sequence[Sequence[int]]
-LinkRows = tuple[tuple[int, ...], ...]
+
+
+class LinkRows(tuple[tuple[int, ...], ...]):
+    """The rows of a link table, checked; they remember their hash, by which every call looks up what it knows of them.
+
+    A tuple computes its hash anew each time: for hundreds of channels that takes longer than a small convolution.
+    """
+
+    _hash: int
+
+    def __hash__(self) -> int:
+        if not hasattr(self, "_hash"):
+            self._hash = super().__hash__()
+        return self._hash
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ def normal_form(
 ) -> tuple[ConvForm, tuple[Tensor, Tensor, Tensor | None]]:
     """Return what `conv` of these arguments is to compute, checked, and on which tensors."""
     require_tensors("conv", x, weight=w, bias=b)
-    rows = links if links is None or type(links) is tuple else link_rows(links)
+    rows = links if links is None or isinstance(links, tuple) else link_rows(links)
     bias = None if b is None else b.shape
     form = _form(x.shape, w.shape, bias, stride, padding, dilation, upsample, groups, rows, flip)
     return form, (x, w, b)
@@ -86,6 +99,8 @@ def normal_form(
 
 def link_rows(links: Links) -> LinkRows:
     """Return a link table as rows of 0 and 1; raises InputError if it is none."""
+    if isinstance(links, LinkRows):
+        return links
     table: Any = links.tolist() if isinstance(links, Tensor | np.ndarray) else links
     try:
         rows = tuple(tuple(row) for row in table)
@@ -96,7 +111,7 @@ def link_rows(links: Links) -> LinkRows:
             "conv: links must be a table of 0 and 1 with a row per output channel and a column per input channel, got "
             + repr(table)[:80]
         )
-    return tuple(tuple(int(link) for link in row) for row in rows)
+    return LinkRows(tuple(int(link) for link in row) for row in rows)
 
 
 @remembered

@@ -1,8 +1,11 @@
 """Convolution by PyTorch's convolution, transposed convolution, padding and slicing."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,10 +42,24 @@ def forward(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
 def _dense(w: Tensor, links: LinkRows) -> Tensor:
     """Put linked kernels into a dense P x D x kernel weight, zero where there is no link."""
     outputs, inputs = len(links), len(links[0])
-    places = [p * inputs + d for p, row in enumerate(links) for d, link in enumerate(row) if link]
-    dense = w.new_zeros((outputs * inputs, *w.shape[1:]))
-    dense = dense.index_copy(0, torch.tensor(places, dtype=torch.long, device=w.device), w)
+    dense = w.new_zeros((outputs * inputs, *w.shape[1:])).index_put((_places(links, w.device),), w)
     return dense.view(outputs, inputs, *w.shape[1:])
+
+
+def _places(links: LinkRows, device: torch.device) -> Tensor:
+    """Return where the ones of the table are, counted row after row."""
+    if torch.compiler.is_compiling():
+        return torch.tensor(_found(links), dtype=torch.long, device=device)
+    return torch.from_numpy(_remembered_found(links)).to(device)  # an array: a tensor may belong to a mode that ends
+
+
+def _found(links: LinkRows) -> list[int]:
+    return [place for place, link in enumerate(link for row in links for link in row) if link]
+
+
+@lru_cache(maxsize=256)
+def _remembered_found(links: LinkRows) -> npt.NDArray[np.int64]:
+    return np.array(_found(links), dtype=np.int64)
 
 
 def _transposed(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
