@@ -1,4 +1,4 @@
-"""ONNX's operators in Striate's words: each node of `ADAPTORS` is computed by `striate.ops`, any other by ONNX itself."""
+"""ONNX's operators in Striate's words: nodes of `ADAPTORS` are computed by `striate.ops`, the others by ONNX."""
 
 from collections.abc import Callable, Sequence
 from math import prod
