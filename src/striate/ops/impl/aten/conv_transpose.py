@@ -43,7 +43,9 @@ def transpose(
     bias_last = b is not None and any(end > 0 for pair in rest for end in pair)
     convolve = _CONV_TRANSPOSE[x.ndim - 2]
     y = pad(convolve(x, w, None if bias_last else b, stride, both, extra, groups, dilation), rest)
-    return y + b.to(y.dtype).view(-1, *(1,) * (x.ndim - 2)) if b is not None and bias_last else y
+    if b is not None and bias_last:
+        return y + b.to(y.dtype).view(-1, *(1,) * (x.ndim - 2))
+    return y.clone() if any(end < 0 for pair in rest for end in pair) else y  # a tensor of its own, in the same order
 
 
 def _split(crop: tuple[int, int], stride: int, dilation: int) -> tuple[int, int, tuple[int, int]]:
