@@ -78,6 +78,71 @@ def test_pools_are_the_operators(size):
     assert_close(nn.AvgPool(2, **words, count_padding=True)(x), ops.avg_pool(x, 2, **words, count_padding=True))
 
 
+def test_conv_transpose_is_the_operator_with_parameters():
+    words = {"stride": (2, 1), "padding": 1, "output_padding": (1, 0), "dilation": (1, 2), "groups": 2, "flip": True}
+    layer = nn.ConvTranspose(4, 6, (3, 2), **words)
+    x = torch.randn(2, 4, 5, 6)
+    assert_close(layer(x), ops.conv_transpose(x, layer.weight, layer.bias, **words))
+    assert count(layer) == 4 * 3 * 3 * 2 + 6
+    assert nn.ConvTranspose(2, 3, (3,), bias=False)(torch.randn(1, 2, 4)).shape == (1, 3, 6)
+
+
+def test_conv_transpose_starts_like_pytorch():
+    torch.manual_seed(0)
+    ours = nn.ConvTranspose(4, 6, 3, groups=2)
+    torch.manual_seed(0)
+    theirs = torch.nn.ConvTranspose2d(4, 6, 3, groups=2)
+    assert_close(ours.weight, theirs.weight)
+    assert_close(ours.bias, theirs.bias)
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+def test_deform_conv_starts_as_a_convolution(modulated):
+    """Offsets are zero, the mask is one half everywhere (Zhu et al. 2019, section 3.2)."""
+    layer = nn.DeformConv(4, 6, (3, 2), stride=2, padding="same", groups=2, offset_groups=2, modulated=modulated)
+    x = torch.randn(2, 4, 7, 6)
+    y = ops.conv(x, layer.weight, stride=2, padding="same", groups=2) * (0.5 if modulated else 1.0)
+    assert_close(layer(x), y + layer.bias.view(-1, 1, 1))
+    predicted = 2 * 6 * (3 if modulated else 2)
+    assert count(layer) == 6 * 2 * 6 + 6 + predicted * 4 * 6 + predicted
+
+
+def test_deform_conv_moves_as_its_predictor_says():
+    layer = nn.DeformConv(2, 3, 1, bias=False)
+    layer.predictor.bias.data = torch.tensor([1.0, -2.0, 30.0])  # down one, left two, a mask of one
+    x = torch.randn(1, 2, 5, 6)
+    moved = torch.nn.functional.pad(x, (2, 0, 0, 1))[:, :, 1:, :6]
+    assert_close(layer(x), ops.conv(moved, layer.weight))
+    layer(x).sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in layer.parameters())
+
+
+@pytest.mark.parametrize("kernel", [2, (2, 3)])
+def test_unpooling_turns_pooling_around(kernel):
+    x = torch.rand(2, 3, 7, 9)
+    values, switches = nn.MaxPool(kernel, return_switches=True)(x)
+    y = nn.MaxUnpool(kernel)(values, switches, (7, 9))
+    assert_close(nn.MaxPool(kernel)(y), values)
+    assert_close(y, ops.max_unpool(values, switches, kernel, output_size=(7, 9)))
+
+
+def test_local_response_norm_is_the_operator():
+    x = torch.randn(2, 7, 3, 3)
+    assert_close(nn.LocalResponseNorm()(x), ops.local_response_norm(x))
+    words = {"alpha": 0.5, "beta": 0.5, "k": 1.0}
+    assert_close(nn.LocalResponseNorm(3, **words)(x), ops.local_response_norm(x, size=3, **words))
+
+
+def test_highway_begins_by_carrying_its_input():
+    x = torch.randn(2, 3, 5, 5)
+    layer = nn.Highway(torch.nn.Sequential(nn.Conv(3, 3, 3, padding="same"), torch.nn.ReLU()), nn.Conv(3, 3, 1))
+    assert layer.gate.bias.eq(-2).all()
+    gate = torch.sigmoid(ops.conv(x, layer.gate.weight, layer.gate.bias))
+    assert_close(layer(x), layer.transform(x) * gate + x * (1 - gate))
+    closed = nn.Highway(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4), gate_bias=-40.0)
+    assert_close(closed(x[..., :4]), x[..., :4])
+
+
 @pytest.mark.parametrize("reduce", ["mean", "sum"])
 def test_subsample_starts_as_mean_pooling(reduce):
     layer = nn.Subsample(3, (2, 3), reduce=reduce)
@@ -117,7 +182,15 @@ def test_scaled_tanh():
             "Conv(4, 6, kernel=(3,), stride=2, padding='same', groups=2, bias=False, flip=True)",
         ),
         (nn.Conv(3, 4, 5, links=LINKS), "Conv(3, 4, kernel=(5, 5), links=8 of 12)"),
+        (
+            nn.ConvTranspose(4, 6, 3, stride=2, padding="same", output_padding=1, bias=False),
+            "ConvTranspose(4, 6, kernel=(3, 3), stride=2, padding='same', output_padding=1, bias=False)",
+        ),
         (nn.MaxPool(2), "MaxPool(kernel=2)"),
+        (nn.MaxPool(2, return_switches=True), "MaxPool(kernel=2, return_switches=True)"),
+        (nn.MaxUnpool(2, stride=1), "MaxUnpool(kernel=2, stride=1)"),
+        (nn.LocalResponseNorm(), "LocalResponseNorm(size=5)"),
+        (nn.LocalResponseNorm(3, k=1.0), "LocalResponseNorm(size=3, k=1.0)"),
         (nn.AvgPool((3, 2), stride=2, count_padding=True), "AvgPool(kernel=(3, 2), stride=2, count_padding=True)"),
         (nn.Subsample(6, 2, reduce="sum"), "Subsample(6, kernel=(2, 2), reduce='sum')"),
         (nn.RBF(torch.zeros(10, 84)), "RBF(classes=10, features=84)"),
@@ -148,6 +221,25 @@ def test_description(module, text):
         (
             lambda: nn.Conv(3, 4, 3, stride=(1, 2, 3)),
             "Conv: stride must be an integer of 1 or more, or one per axis (2 axes), got (1, 2, 3)",
+        ),
+        (
+            lambda: nn.ConvTranspose(4, 6, 3, groups=4),
+            "ConvTranspose: groups=4 must divide the input channels (4) and the output channels (6)",
+        ),
+        (lambda: nn.ConvTranspose(4, 0, 3), "ConvTranspose: out_channels must be an integer of 1 or more, got 0"),
+        (
+            lambda: nn.ConvTranspose(4, 4, 3, padding="sme"),
+            "ConvTranspose: unknown padding 'sme'; did you mean 'same'?",
+        ),
+        (lambda: nn.DeformConv(4, 4, (3,)), "DeformConv: kernel must be an integer or two of them, got (3,)"),
+        (
+            lambda: nn.DeformConv(4, 4, 3, offset_groups=3),
+            "DeformConv: offset_groups=3 must divide the input channels (4)",
+        ),
+        (lambda: nn.LocalResponseNorm(0), "LocalResponseNorm: size must be an integer of 1 or more, got 0"),
+        (
+            lambda: nn.Highway(nn.MaxPool(1), nn.Conv(1, 1, 1, bias=False)),
+            "Highway: the gate needs a bias, which starts at -2; got Conv(1, 1, kernel=(1, 1), bias=False)",
         ),
         (lambda: nn.Subsample(0, 2), "Subsample: channels must be 1 or more, got 0"),
         (lambda: nn.Subsample(3, 2, reduce="max"), "Subsample: reduce must be 'mean' or 'sum', got 'max'"),

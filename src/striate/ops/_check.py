@@ -59,8 +59,8 @@ def require_per_axis(operator: str, name: str, value: Any, rank: int, *, least: 
         entries = ()
     if len(entries) != rank or min(entries) < least or isinstance(value, bool):
         raise InputError(
-            f"{operator}: {name} must be an integer of {least} or more, or one for each of the {rank} spatial axes,"
-            f" got {value!r}"
+            f"{operator}: {name} must be an integer of {least} or more, or one per axis"
+            f" ({rank} {'axis' if rank == 1 else 'axes'}), got {value!r}"
         )
     return entries
 
