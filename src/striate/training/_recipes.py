@@ -61,7 +61,7 @@ def small_images() -> Recipe:
         loss=LossOptions(label_smoothing=0.1),
         optimizer=OptimizerOptions("sgd", lr=0.1, weight_decay=5e-4, nesterov=True),
         schedule=ScheduleOptions("cosine", warmup=1.0),
-        epochs=20,
+        epochs=12,
         batch_size=128,
         ema=0.995,
     )
