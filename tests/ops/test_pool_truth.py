@@ -3,9 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from striate import ops
+from striate.errors import InputError
 
 MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 AVG = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -96,6 +99,48 @@ def test_avg_pool_with_any_padding(size, kernel, words, ceil, count_padding):
     assert_close(*results)
     grad = randn(*results[0].shape)
     assert_close(*(torch.autograd.grad(y, x, grad)[0] for y in results))
+
+
+@pytest.mark.parametrize("impl", ["aten", "reference"])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_padding_is_no_switch_even_among_infinities(impl, dilation):
+    """Where all inputs of a window are -inf, as the padding is, the switch is the first that is an input."""
+    x = torch.full((1, 1, 3, 4), -torch.inf)
+    words = {"stride": 1, "padding": ((1, 0), (1, 1)), "dilation": dilation, "return_switches": True}
+    values, switches = ops.max_pool(x, 2, **words, impl=impl)
+    rows, columns = (torch.arange(n) - 1 for n in values.shape[2:])
+    rows, columns = (torch.where(at < 0, at + dilation, at) for at in (rows, columns))
+    assert torch.equal(switches[0, 0], rows[:, None] * 4 + columns)
+    assert values.isneginf().all()
+
+
+@settings(deadline=None, max_examples=80, derandomize=True)
+@given(st.data())
+def test_implementations_agree_on_any_window(data):
+    """max_pool with its switches and avg_pool: every option at once."""
+    rank = data.draw(st.integers(1, 2))
+    axes = lambda values: tuple(data.draw(values) for _ in range(rank))  # noqa: E731
+    few, ends = st.integers(1, 3), st.tuples(st.integers(-1, 3), st.integers(-1, 3))
+    size, kernel, dilation = axes(st.integers(1, 7)), axes(few), axes(few)
+    words = {"stride": axes(few), "padding": axes(ends), "ceil": data.draw(st.booleans())}
+    x = ties(data.draw(st.integers(0, 2)), 2, *size)
+    x[x == data.draw(st.integers(0, 3))] = -torch.inf
+    largest = {"dilation": dilation, "return_switches": True}
+    outcomes = [[result(ops.max_pool, x, kernel, **words, **largest, impl=impl)] for impl in ("aten", "reference")]
+    for count_padding in (True, False):
+        how = {**words, "count_padding": count_padding}
+        for outcome, impl in zip(outcomes, ("aten", "reference"), strict=True):
+            outcome.append(result(ops.avg_pool, x.nan_to_num(neginf=9.0), kernel, **how, impl=impl))
+    assert_close(*outcomes)
+
+
+def result(operator, *given, **words):
+    """What an operator returns, or the words of its refusal."""
+    try:
+        value = operator(*given, **words)
+    except InputError as error:
+        return torch.tensor(len(str(error)))
+    return value
 
 
 def test_padding_is_never_the_maximum():

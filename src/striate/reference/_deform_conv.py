@@ -125,7 +125,8 @@ def _places(x: Array, offset: Array, mask: Array | None, window: Window, offset_
     n, _, *outputs = offset.shape
     taps = int(np.prod(window.kernel))
     split = offset.reshape(n, offset_groups, taps, 2, *outputs)
-    hats, slopes = [], []
+    hats: list[Array] = []
+    slopes: list[Array] = []
     for axis in range(2):
         k = np.indices(window.kernel)[axis].reshape(-1, 1, 1)
         o = np.indices(outputs)[axis]
@@ -135,7 +136,8 @@ def _places(x: Array, offset: Array, mask: Array | None, window: Window, offset_
         first = np.floor(p)[..., None]
         slopes.append((i == first + 1).astype(x.dtype) - (i == first))
     shape = (n, offset_groups, taps, *outputs)
-    return _Places(*hats, *slopes, np.ones(shape) if mask is None else mask.reshape(shape))
+    factors = np.ones(shape) if mask is None else mask.reshape(shape)
+    return _Places(hats[0], hats[1], slopes[0], slopes[1], factors)
 
 
 def _samples(x: Array, places: _Places) -> Array:

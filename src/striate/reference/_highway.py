@@ -5,19 +5,23 @@ from striate.reference._connectivity import Array
 
 def highway(x: Array, h: Array, t: Array) -> Array:
     """Return h * t + x * (1 - t): the gate t lets the transformed h pass and carries the input x for the rest."""
-    return h * t + x * (1 - t)
+    y: Array = h * t + x * (1 - t)
+    return y
 
 
 def highway_grad_input(grad: Array, t: Array) -> Array:
     """Return the gradient of <grad, highway(x, h, t)> with respect to x."""
-    return grad * (1 - t)
+    gradient: Array = grad * (1 - t)
+    return gradient
 
 
 def highway_grad_transform(grad: Array, t: Array) -> Array:
     """Return the gradient of <grad, highway(x, h, t)> with respect to h."""
-    return grad * t
+    gradient: Array = grad * t
+    return gradient
 
 
 def highway_grad_gate(grad: Array, x: Array, h: Array) -> Array:
     """Return the gradient of <grad, highway(x, h, t)> with respect to t."""
-    return grad * (h - x)
+    gradient: Array = grad * (h - x)
+    return gradient

@@ -31,7 +31,8 @@ def max_pool(x: Array, window: Window, *, ceil: bool = False) -> tuple[Array, np
     shape = [p.shape for p in positions]
     rows = _rows(values, shape)
     switch_rows = np.broadcast_to(_rows(switches[None, None], shape), rows.shape)
-    best = rows.argmax(axis=-1)[..., None]
+    top = (rows == rows.max(axis=-1, keepdims=True)) | np.isnan(rows)  # where a number is none, it is the maximum
+    best = (top & _rows(inside[None, None], shape)).argmax(axis=-1)[..., None]
     return (
         np.take_along_axis(rows, best, -1)[..., 0].astype(x.dtype),
         np.take_along_axis(switch_rows, best, -1)[..., 0].astype(np.int64),

@@ -22,7 +22,7 @@ def forward(form: MaxPoolForm, x: Tensor) -> Any:
     """Return N x C x outputs, and the switches if the form asks for them."""
     window, padding = form.window, form.window.symmetric_padding
     pool = _MAX_POOL[window.rank]
-    if padding is not None and all(2 * p <= m for p, m in zip(padding, window.effective_kernel, strict=True)):
+    if padding is not None and all(2 * p <= m for p, m in zip(padding, window.kernel, strict=True)):
         return pool(x, window.kernel, window.stride, padding, window.dilation, form.ceil, form.switches)
     size = x.shape[2:]
     padding_exact = exact_padding(size, window, ceil=form.ceil)
@@ -31,7 +31,20 @@ def forward(form: MaxPoolForm, x: Tensor) -> Any:
     if not form.switches:
         return result
     values, switches = result
-    return values, _unpad(switches, padded.shape[2:], size, [low for low, _ in padding_exact])
+    switches = _unpad(switches, padded.shape[2:], size, [low for low, _ in padding_exact])
+    return values, torch.where(values == float("-inf"), _first(form, values, size), switches)
+
+
+def _first(form: MaxPoolForm, values: Tensor, size: torch.Size) -> Tensor:
+    """Return the first position of each window that is in the input: the switch if all in it are -inf as the padding."""
+    window = form.window
+    first = torch.zeros((), dtype=torch.long, device=values.device)
+    for axis, outputs in enumerate(values.shape[2:]):
+        start = torch.arange(outputs, device=values.device) * window.stride[axis] - window.padding[axis][0]
+        outside = torch.div(-start + window.dilation[axis] - 1, window.dilation[axis], rounding_mode="floor")
+        start = start + outside.clamp(min=0) * window.dilation[axis]
+        first = first[..., None] * size[axis] + start
+    return first
 
 
 def _unpad(switches: Tensor, padded: torch.Size, size: torch.Size, lows: list[int]) -> Tensor:
