@@ -26,12 +26,17 @@ EXCUSED_OPERATORS = {
 
 # cases that one implementation does not run, with the reason
 EXCUSED_CASES = {
-    ("pytorch-converted/test_MaxPool1d_stride_padding_dilation", "reference"): "the definition's pattern takes 900 GB",
-    ("pytorch-operator/test_operator_conv", "reference"): "the definition takes minutes: 20 images of 16 channels",
-    ("pytorch-converted/test_MaxPool2d_stride_padding_dilation", "reference"): "the definition's pattern takes 40 GB",
+    (
+        "pytorch-converted/test_MaxPool1d_stride_padding_dilation",
+        "reference",
+    ): "the definition's pattern would take 894 GiB",
+    (
+        "pytorch-operator/test_operator_conv",
+        "reference",
+    ): "the definition is not done after 100 s: 20 images of 16 channels",
 } | {
     (f"node/test_averagepool_3d_dilations_large_count_include_pad_is_{count}_ceil_mode_is_{ceil}", "reference"): (
-        "the definition takes seconds; its small neighbour is run"
+        "the definition takes 3 to 6 s; the small case is run"
     )
     for count in (0, 1)
     for ceil in (False, True)
@@ -47,6 +52,12 @@ EXCUSED_SETS = {
 }
 
 MODEL_SETS = ("pytorch-converted", "pytorch-operator", "simple")
+
+
+def rounding(name: str, expected: Array) -> float:
+    """Return the relative error that a case allows: single precision, half precision or the digits written."""
+    digits = ROUNDED.get(name)
+    return 5 * 10.0**-digits if digits else 2e-3 if expected.dtype == np.float16 else 1e-5
 
 
 class OnnxCase(NamedTuple):

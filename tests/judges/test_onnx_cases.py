@@ -3,12 +3,11 @@
 import re
 from collections import Counter
 
-import numpy as np
 import onnx
 import pytest
 from judge_record import relative_error
 from onnx_adaptor import ADAPTORS, run_model
-from onnx_cases import EXCUSED_CASES, EXCUSED_OPERATORS, EXCUSED_SETS, MODEL_SETS, ROUNDED, relevant_cases
+from onnx_cases import EXCUSED_CASES, EXCUSED_OPERATORS, EXCUSED_SETS, MODEL_SETS, ROUNDED, relevant_cases, rounding
 from onnx_cases import sets_of_the_suite as installed_sets
 
 from striate import ops
@@ -46,15 +45,9 @@ def test_onnx(cases, operator, impl):
             continue
         for output, expected in zip(run_model(case.model, case.inputs, impl), case.outputs, strict=True):
             assert (output.shape, output.dtype) == (expected.shape, expected.dtype), case.name
-            assert relative_error(output, expected) <= tolerance(case.name, expected), case.name
+            assert relative_error(output, expected) <= rounding(case.name, expected), case.name
         run += 1
     assert run >= CASES[operator] - sum(who == impl and ours(cases, name) == operator for name, who in EXCUSED_CASES)
-
-
-def tolerance(name, expected):
-    """Single precision but for half precision and for values that ONNX writes with few digits."""
-    digits = ROUNDED.get(name)
-    return 10.0**-digits * 5 if digits else 2e-3 if expected.dtype == np.float16 else 1e-5
 
 
 def ours(cases, name):
