@@ -79,6 +79,7 @@ def small_color_images() -> Recipe:
         model=ModelOptions("convnet", {"blocks": [[2, 64, 1], [2, 128, 1], [2, 256, 1]], "dropout": 0.2}),
         data=DataOptions(channels=3, size=(32, 32), mean=(0.491, 0.482, 0.447), std=(0.247, 0.243, 0.262)),
         augmentation=Augmentation(flip=0.5, crop=4),
+        epochs=20,
     )
 
 
