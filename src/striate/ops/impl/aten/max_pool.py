@@ -36,7 +36,7 @@ def forward(form: MaxPoolForm, x: Tensor) -> Any:
 
 
 def _first(form: MaxPoolForm, values: Tensor, size: torch.Size) -> Tensor:
-    """Return the first position of each window that is in the input: the switch if all in it are -inf as the padding."""
+    """Return the first position of each window that is in the input: the switch if all of them are -inf."""
     window = form.window
     first = torch.zeros((), dtype=torch.long, device=values.device)
     for axis, outputs in enumerate(values.shape[2:]):
