@@ -37,10 +37,9 @@ def test_a_baseline_that_computes_something_else_is_refused():
 
 @pytest.mark.parametrize("gradients", [False, True])
 def test_a_timing(gradients):
-    """The null control has the baseline on both sides; something that does the work four times is slower."""
+    """No round is left out, and the report has a row for it."""
     case = next(case for case in operators.cases() if case.name == "max_pool 2" and case.size == "middle")
-    slow = case._replace(ours=lambda x: [case.theirs(x) for _ in range(4)][0])
-    timing = operators.measure(slow, gradients, 0.0)
+    timing = operators.measure(case, gradients, 0.0)
     assert timing.rounds == 5
     assert timing.ours > 0 < timing.theirs
     assert "| max_pool 2 | F.max_pool2d | middle |" in operators.report([timing])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from judge_bench import NOT_OFFERED, compare, operators, pairs, tolerance
+from judge_bench import KNOWN_DISAGREEMENT, NOT_OFFERED, compare, operators, pairs, tolerance
 from judge_draws import draw
 from judge_record import relative_error, summarize
 
@@ -65,6 +65,17 @@ def test_the_draws_meet_the_awkward_cases():
     assert {"mask" in call.operands for call in deformed} == {True, False}
     assert {call.words["offset_groups"] for call in deformed} == {1, 2}
     assert any(call.words["ceil"] for call in (draw("max_pool", seed) for seed in range(20)))
+
+
+@pytest.mark.xfail(reason=KNOWN_DISAGREEMENT)
+@pytest.mark.parametrize("operator", ["max_pool", "avg_pool"])
+@pytest.mark.parametrize("impl", ["aten", "reference"])
+def test_what_is_cropped_is_not_pooled(operator, impl):
+    """A crop is an input that is not there: the last window, which ceil lets hang over, must not read it."""
+    x = torch.arange(9, dtype=torch.float64).view(1, 1, 9)
+    pool = getattr(ops, operator)
+    y = pool(x, 4, stride=2, padding=((-1, -1),), ceil=True, impl=impl)
+    torch.testing.assert_close(y, pool(x[..., 1:-1], 4, stride=2, ceil=True, impl=impl))
 
 
 def test_what_is_not_offered_is_still_not_offered():
