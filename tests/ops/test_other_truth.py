@@ -96,6 +96,14 @@ def test_layouts():
     for layout in (last, turned):
         assert_close(ops.local_response_norm(layout, alpha=0.1), y)
         assert_close(ops.highway(layout, layout.cos(), layout.sigmoid()), gate)
+    for stride in (1, 2):
+        values, switches = ops.max_pool(x, 2, stride=stride, return_switches=True)
+        y = ops.max_unpool(values, switches, 2, stride=stride)
+        for layout in (torch.channels_last, torch.contiguous_format):
+            given = [t.contiguous(memory_format=layout) for t in (values, switches)]
+            result = ops.max_unpool(*given, 2, stride=stride)
+            assert torch.equal(result, y)
+            assert result.is_contiguous(memory_format=layout)
     assert ops.local_response_norm(last).is_contiguous(memory_format=torch.channels_last)
     assert ops.highway(last, last, last).is_contiguous(memory_format=torch.channels_last)
 
