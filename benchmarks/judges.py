@@ -18,7 +18,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "judges"), str(ROOT / "benchmarks")]
 
-from judge_bench import IMPLEMENTATIONS, KNOWN_DISAGREEMENT, NOT_OFFERED, compare, operators, tolerance  # noqa: E402
+from judge_bench import IMPLEMENTATIONS, NOT_OFFERED, compare, operators, tolerance  # noqa: E402
 from judge_record import Comparison, Verdict, relative_error, summarize  # noqa: E402
 from onnx_adaptor import ADAPTORS, run_model  # noqa: E402
 from onnx_cases import (  # noqa: E402
@@ -83,8 +83,6 @@ Written by `python benchmarks/judges.py --write docs/judged.md`; the same judges
 comparisons. The error is the largest deviation over the largest value expected; operands are first rounded to the
 dtype, and judges compute in float64. Finite differences are those of a random direction, in float64. A judge passes
 over calls that it has no function for, so the numbers of cases differ.
-
-Known disagreement, left out of the draws and of the table: {KNOWN_DISAGREEMENT}.
 
 {judge_table(random)}
 

@@ -23,11 +23,6 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 3e-2}
 DIFFERENCES_TOLERANCE = {"float64": 1e-6}
 # what PyTorch does not offer on a CPU: (implementation, dtype, operator, spatial axes)
 NOT_OFFERED = {("aten", "bfloat16", operator, 3) for operator in ("avg_pool", "subsample")}
-# left out of the draws because ours is not what the judges say; test_judges.py holds the case
-KNOWN_DISAGREEMENT = (
-    "pooling with ceil and a crop (negative padding) at the high end: a last window that hangs over the end reads the"
-    " cropped values in Striate, while SciPy and NumPy, given the cropped input, do not"
-)
 DIFFERENCES, SECOND = "finite differences", "finite differences of gradients"
 GRADIENTS = "torch.nn.functional, gradients"
 FUNCTIONAL = "torch.nn.functional"

@@ -60,7 +60,7 @@ def window_sizes(
     counts = []
     for axis, outputs in enumerate(output_size(size, window, ceil=ceil)):
         low, high = window.padding[axis]
-        first, last = (-max(low, 0), size[axis] + max(high, 0)) if count_padding else (0, size[axis])
+        first, last = (-low, size[axis] + high) if count_padding else (-min(low, 0), size[axis] + min(high, 0))
         taps = [k * window.dilation[axis] - low for k in range(window.kernel[axis])]
         starts = [o * window.stride[axis] for o in range(outputs)]
         counts.append(tuple(sum(first <= start + tap < last for tap in taps) for start in starts))

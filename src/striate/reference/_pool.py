@@ -107,7 +107,7 @@ def _counts(size: Sequence[int], window: Window, ceil: bool, count_padding: bool
     """Number of positions of every window that lie inside the input, or inside the input and its padding."""
     counts: Array = np.ones(())
     for axis, outputs in enumerate(output_size(size, window, ceil=ceil)):
-        low, high = (max(end, 0) if count_padding else 0 for end in window.padding[axis])
+        low, high = (end if count_padding else min(end, 0) for end in window.padding[axis])
         k, o = np.ogrid[: window.kernel[axis], :outputs]
         position = o * window.stride[axis] + k * window.dilation[axis] - window.padding[axis][0]
         counts = np.multiply.outer(counts, ((-low <= position) & (position < size[axis] + high)).sum(0))

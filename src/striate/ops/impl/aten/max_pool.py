@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from striate.ops._max_pool import MaxPoolForm
-from striate.ops.impl.aten.padding import exact_padding, pad
+from striate.ops.impl.aten.padding import crop_ends, exact_padding, pad
 
 _MAX_POOL: dict[int, Callable[..., Any]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
@@ -24,8 +24,8 @@ def forward(form: MaxPoolForm, x: Tensor) -> Any:
     pool = _MAX_POOL[window.rank]
     if padding is not None and all(2 * p <= m for p, m in zip(padding, window.kernel, strict=True)):
         return pool(x, window.kernel, window.stride, padding, window.dilation, form.ceil, form.switches)
-    size = x.shape[2:]
-    padding_exact = exact_padding(size, window, ceil=form.ceil)
+    size, x = x.shape[2:], crop_ends(x, window)
+    padding_exact = exact_padding(size, x.shape[2:], window, ceil=form.ceil)
     padded = pad(x, padding_exact, value=float("-inf"))
     result = pool(padded, window.kernel, window.stride, 0, window.dilation, False, form.switches)
     if not form.switches:

@@ -22,15 +22,26 @@ def pad(x: Tensor, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> 
     return x
 
 
-def exact_padding(size: Sequence[int], window: Window, *, ceil: bool) -> tuple[tuple[int, int], ...]:
-    """Return the padding with which the windows fill the input of `size` to the last position, none left over.
+def crop_ends(x: Tensor, window: Window) -> Tensor:
+    """Take off what a negative padding crops at the high end of each axis, so that no last window can read it."""
+    for axis, (_, high) in enumerate(window.padding, start=2):
+        if high < 0:
+            x = x.narrow(axis, 0, max(x.shape[axis] + high, 0))
+    return x
 
-    The outputs stay those of `output_size`; it makes floor and ceil the same thing.
+
+def exact_padding(
+    size: Sequence[int], cropped: Sequence[int], window: Window, *, ceil: bool
+) -> tuple[tuple[int, int], ...]:
+    """Return the padding with which the windows fill an input to the last position, none left over.
+
+    The outputs stay those of `output_size` for `size`, and are to be taken from the input after `crop_ends`, of the
+    size `cropped`; it makes floor and ceil the same thing.
     """
     return tuple(
         (low, (outputs - 1) * s + m - low - n)
         for n, outputs, s, m, (low, _) in zip(
-            size,
+            cropped,
             output_size(size, window, ceil=ceil),
             window.stride,
             window.effective_kernel,

@@ -9,9 +9,9 @@ from striate.ops._subsample import SubsampleForm
 from striate.ops.impl.aten import avg_pool
 
 
-def supports(form: SubsampleForm, *_: Any) -> str | None:
+def supports(form: SubsampleForm, x: Tensor, *_: Any) -> str | None:
     """Return None, or why PyTorch's pooling cannot compute this."""
-    return avg_pool.supports(form)
+    return avg_pool.supports(form, x)
 
 
 def forward(form: SubsampleForm, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
