@@ -18,7 +18,7 @@ class RbfForm:
 def rbf(x: Tensor, centres: Tensor, *, impl: str = "auto") -> Tensor:
     """Return the squared Euclidean distance of every row of x to every centre (LeCun et al. 1998, equation 7).
 
-    x: N x D. centres: K x D. Returns N x K, never negative; takes N x K x D numbers of memory on the way.
+    x: N x D. centres: K x D. Returns N x K, never negative, also near a centre.
     impl: how to compute it; see `use_impl`. Raises InputError.
 
     >>> import torch

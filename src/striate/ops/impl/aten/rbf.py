@@ -1,7 +1,8 @@
-"""Radial basis functions by broadcasting: exact where the expanded square would cancel."""
+"""Radial basis functions: values by differences, which never cancel; derivatives by matrix products."""
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from striate.ops._rbf import RbfForm
@@ -14,4 +15,10 @@ def supports(_form: RbfForm, *_: Any) -> str | None:
 
 def forward(_form: RbfForm, x: Tensor, centres: Tensor) -> Tensor:
     """Return N x K."""
-    return (x[:, None] - centres).square().sum(dim=2)
+    wide = x.dtype if x.dtype == torch.float64 else torch.float32
+    a, c = x.to(wide), centres.to(wide)
+    # the expanded square has the right derivatives of every order and loses digits near a centre; cdist has no second
+    # derivative and keeps them: the value of one, the derivatives of the other
+    expanded = a.square().sum(1, keepdim=True) - 2 * (a @ c.T) + c.square().sum(1)
+    exact = torch.cdist(a.detach(), c.detach(), compute_mode="donot_use_mm_for_euclid_dist").square()
+    return (exact + (expanded - expanded.detach())).to(x.dtype)

@@ -3,6 +3,7 @@
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from striate.ops._subsample import SubsampleForm
@@ -20,4 +21,4 @@ def forward(form: SubsampleForm, x: Tensor, weight: Tensor, bias: Tensor) -> Ten
     pooled = avg_pool.mean(window, x, (0,) * window.rank)
     scale = weight if form.mean else weight * prod(window.kernel)
     shape = (-1, *(1,) * window.rank)
-    return pooled * scale.view(shape) + bias.view(shape)
+    return torch.addcmul(bias.view(shape), pooled, scale.view(shape))
