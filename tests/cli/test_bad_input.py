@@ -366,3 +366,15 @@ def test_evaluating_on_the_training_folder_counts_only_what_was_set_aside(folder
     shutil.copytree(folder, folder.parent / "other")
     Image.new("RGB", (20, 24), (5, 5, 5)).save(folder.parent / "other" / "dark" / "new.png")
     assert json.loads(striate("evaluate", run, folder.parent / "other", "--json").out)["total"] == 25
+
+
+def test_evaluating_past_an_unreadable_file(folder: Path) -> None:
+    assert train(folder).code == 0
+    run = folder.parent / "run"
+    shutil.copytree(folder, folder.parent / "more")
+    (folder.parent / "more" / "dark" / "bad.png").write_bytes(b"no picture")
+    refused(striate("evaluate", run, folder.parent / "more"), "dark/bad.png", "--skip-unreadable")
+    outcome = striate("evaluate", run, folder.parent / "more", "--skip-unreadable", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["unreadable"] == 1
+    assert "bad.png" in outcome.err

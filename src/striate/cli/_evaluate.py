@@ -1,11 +1,16 @@
 """`striate evaluate`: what a finished model is worth on data."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from striate.cli import _options as options
+
+if TYPE_CHECKING:
+    from striate.bundle import Bundle
+    from striate.data import ImageData
+    from striate.evaluation import Evaluation
 
 
 def evaluate(
@@ -31,42 +36,12 @@ def evaluate(
 
     striate evaluate model.striate photos/ --json --report report.html
     """
-    from dataclasses import replace
-
     from striate.bundle import load
-    from striate.cli._show import show
-    from striate.data import open_for_evaluation
-    from striate.evaluation import judge, predict_logits, write_report
-    from striate.training import Recipe
+    from striate.evaluation import write_report
 
     bundle = load(options.bundle_path(model))
-    recipe = Recipe.from_json(bundle.provenance["recipe"]) if "recipe" in bundle.provenance else None
-    chosen = recipe.data if recipe else None
-    if chosen is not None:
-        chosen = replace(chosen, unreadable="skip" if skip_unreadable else "error")
-    with show() as listener:
-        opened = open_for_evaluation(
-            data,
-            bundle.preprocessing,
-            bundle.classes,
-            split=split,
-            seed=recipe.seed if recipe else 0,
-            options=chosen,
-            trained_on=bundle.provenance.get("fingerprint"),
-            data_root=data_root,
-            progress=listener.progress,
-        )
-        images = opened.splits[split]
-        logits = predict_logits(
-            bundle.model,
-            images,
-            bundle.preprocessing,
-            batch_size=batch_size,
-            progress=listener.progress,
-        )
-        for file in opened.unreadable:
-            listener.note(f"left out {file.path}: {file.reason}")
-    result = judge(logits, images.labels, bundle.classes, images.ids, temperature=bundle.temperature)
+    opened, result = _measure(bundle, data, split, data_root, batch_size, skip_unreadable=skip_unreadable)
+    images = opened.splits[split]
     if report is not None:
         write_report(
             report,
@@ -81,3 +56,37 @@ def evaluate(
         options.print_json({"split": split, "unreadable": len(opened.unreadable), **result.to_json()})
     else:
         print(result.as_text())
+
+
+def _measure(
+    bundle: "Bundle", data: str, split: str, data_root: Path | None, batch_size: int, *, skip_unreadable: bool
+) -> "tuple[ImageData, Evaluation]":
+    """Open the split as the bundle's recipe divides and prepares it, and judge the model on it."""
+    from dataclasses import replace
+
+    from striate.cli._show import show
+    from striate.data import DataOptions, open_for_evaluation
+    from striate.evaluation import judge, predict_logits
+    from striate.training import Recipe
+
+    recipe = Recipe.from_json(bundle.provenance["recipe"]) if "recipe" in bundle.provenance else None
+    chosen = recipe.data if recipe else DataOptions()
+    with show() as listener:
+        opened = open_for_evaluation(
+            data,
+            bundle.preprocessing,
+            bundle.classes,
+            split=split,
+            seed=recipe.seed if recipe else 0,
+            options=replace(chosen, unreadable="skip" if skip_unreadable else "error"),
+            trained_on=bundle.provenance.get("fingerprint"),
+            data_root=data_root,
+            progress=listener.progress,
+        )
+        images = opened.splits[split]
+        logits = predict_logits(
+            bundle.model, images, bundle.preprocessing, batch_size=batch_size, progress=listener.progress
+        )
+        for file in opened.unreadable:
+            listener.note(f"left out {file.path}: {file.reason}")
+    return opened, judge(logits, images.labels, bundle.classes, images.ids, temperature=bundle.temperature)
