@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from striate.errors import InputError, StriateError, did_you_mean
-from striate.files import replacing, sha256, write_bytes, write_json, write_text
+from striate.files import replacing, write_bytes, write_json, write_text
 
 
 def test_the_new_content_replaces_the_old(tmp_path: Path) -> None:
@@ -61,11 +61,6 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "x.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
-
-
-def test_sha256(tmp_path: Path) -> None:
-    (tmp_path / "abc").write_bytes(b"abc")
-    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_did_you_mean() -> None:

@@ -12,6 +12,10 @@ class InputError(StriateError, ValueError):
     """What the user gave is wrong: an argument, a shape, a file, a name (exit code 2 on the command line)."""
 
 
+class Interrupted(StriateError):
+    """The user stopped a run; everything up to the last step is in its checkpoint (exit code 130)."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the name closest to `word`, else the list of all known names."""
     names = sorted(known)

@@ -1,8 +1,7 @@
-"""Files that are whole or not there: atomic writing and checksums."""
+"""Files that are whole or not there: atomic writing."""
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import secrets
@@ -50,12 +49,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON to `path` atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's content as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

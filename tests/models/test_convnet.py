@@ -73,6 +73,14 @@ def test_equal_to_plain_pytorch() -> None:
             {"norm": "layer"},
             "convnet: norm is 'batch' or 'none' and pool is 'flatten' or 'average', got 'layer' and 'average'",
         ),
+        ({"blocks": 3}, "convnet: blocks must be a list, got 3"),
+        (
+            {"blocks": [[1, "a", 1]]},
+            "convnet: a block needs at least 1 convolution, 1 map and 0 pools, got (1, 'a', 1)",
+        ),
+        ({"dense": "abc"}, "convnet: dense must be a list, got 'abc'"),
+        ({"dense": [0]}, "convnet: dense must be a list of widths of 1 or more, such as [128], got [0]"),
+        ({"dropout": "x"}, "convnet: dropout must be at least 0 and below 1, got 'x'"),
         ({"dropout": 1.0}, "convnet: dropout must be at least 0 and below 1, got 1.0"),
     ],
 )

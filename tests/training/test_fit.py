@@ -119,6 +119,7 @@ def test_a_finished_run_resumes_to_the_same_end(whole: dict[str, Path]) -> None:
 
 def test_the_run_tells_what_it_does(tmp_path: Path) -> None:
     seen = Recorder()
+    torch.manual_seed(12345)  # a state that no run of ours leaves behind
     generator = torch.get_rng_state()
     trained = fit(CONVNET, "digits", tmp_path / "run", threads=1, listener=seen)
     assert torch.equal(torch.get_rng_state(), generator), "the caller's random numbers are left alone"
@@ -212,6 +213,12 @@ def test_a_newer_run_format(stopped: Path) -> None:
         resume(stopped)
 
 
+def test_a_run_whose_device_is_not_here(stopped: Path) -> None:
+    edit(stopped / "run.json", {"device": "cuda:77"})
+    with pytest.raises(StriateError, match="device 'cuda:77' cannot be used here"):
+        resume(stopped)
+
+
 def test_no_such_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such run folder"):
         resume(tmp_path / "absent")
@@ -222,7 +229,7 @@ def test_nothing_is_written_when_the_network_does_not_fit(tmp_path: Path) -> Non
         fit(LENET.set(["data.border=0"]), "digits", tmp_path / "run")
     with pytest.raises(InputError, match="no known data set and no folder 'digitz'; did you mean 'digits'"):
         fit(LENET, "digitz", tmp_path / "run")
-    with pytest.raises(StriateError, match=r"device 'cuda:77' cannot be used here .*use --device cpu"):
+    with pytest.raises(StriateError, match=r"device 'cuda:77' cannot be used here .*for example --device cpu"):
         fit(LENET, "digits", tmp_path / "run", device="cuda:77")
     assert not (tmp_path / "run").exists()
 

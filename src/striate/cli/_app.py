@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from striate.cli import _datasets, _evaluate, _models, _predict, _train, _verify
-from striate.errors import InputError, StriateError
+from striate.errors import InputError, Interrupted, StriateError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -68,8 +68,7 @@ def _explain(error: BaseException) -> tuple[int | str | None, str]:
     if isinstance(error, InputError):
         return BAD_INPUT, str(error)
     if isinstance(error, StriateError):
-        interrupted = type(error).__name__ == "Interrupted"
-        return (INTERRUPTED if interrupted else FAILED), str(error)
+        return (INTERRUPTED if isinstance(error, Interrupted) else FAILED), str(error)
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted"
     if isinstance(error, BrokenPipeError):

@@ -28,8 +28,3 @@ def bundle_path(path: Path) -> Path:
             raise InputError(f"{path}: this run has no bundle yet; finish it with: striate train --resume {path}")
         return bundle
     return path
-
-
-def printable(text: object) -> str:
-    """Return text fit for a terminal: control characters become the replacement sign."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))

@@ -83,15 +83,17 @@ def _csv(found: "Iterator[Prediction]") -> int:
 
 
 def _table(found: "Iterable[Prediction]") -> int:
+    from striate.evaluation import printable
+
     failed = 0
     for prediction in found:
         if prediction.error is not None:
             failed += 1
             print(f"striate: {prediction.path}: {prediction.error}", file=sys.stderr)
             continue
-        rest = ", ".join(f"{options.printable(label)} {100 * p:.1f} %" for label, p in prediction.top[1:])
-        first = f"{options.printable(prediction.label)} {100 * (prediction.probability or 0):.1f} %"
-        print(f"{options.printable(prediction.path)}  {first}" + (f"  ({rest})" if rest else ""))
+        rest = ", ".join(f"{printable(label)} {100 * p:.1f} %" for label, p in prediction.top[1:])
+        first = f"{printable(prediction.label)} {100 * (prediction.probability or 0):.1f} %"
+        print(f"{printable(prediction.path)}  {first}" + (f"  ({rest})" if rest else ""))
     if failed:
         print(f"striate: {failed} of the pictures could not be read", file=sys.stderr)
     return failed

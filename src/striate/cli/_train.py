@@ -64,9 +64,10 @@ def train(
     striate train --resume runs/flowers
     """
     if resume is not None:
-        if out is not None or recipe is not None:
+        if out is not None or recipe is not None or threads is not None or device != "auto":
             raise InputError(
-                "--resume continues a run in its own folder with its own recipe: leave out --out and --recipe"
+                "--resume continues a run in its own folder with its own recipe, threads and device: "
+                "leave out --out, --recipe, --threads and --device"
             )
         run: Callable[..., Trained] = _resume(resume, data, data_root, model, seed, settings)
     elif data is None:

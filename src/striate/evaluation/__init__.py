@@ -4,6 +4,7 @@ from striate.evaluation._calibration import Bin, Calibration, fit_temperature, p
 from striate.evaluation._evaluation import ClassScore, Evaluation, Mistake, judge
 from striate.evaluation._predict import logits_of, predict_logits
 from striate.evaluation._report import write_report
+from striate.evaluation._text import printable
 
 __all__ = [
     "Bin",
@@ -15,6 +16,7 @@ __all__ = [
     "judge",
     "logits_of",
     "predict_logits",
+    "printable",
     "probabilities",
     "write_report",
 ]

@@ -5,7 +5,7 @@ normalisation between convolution and activation, which the figure does not show
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -61,13 +61,15 @@ def convnet(
     `pool` how the last maps become a vector: "flatten" as in the figure, or "average" over each map. Convolutions have
     same padding, ReLU and He initialisation. Raises InputError when the pooling leaves no pixel.
     """
-    rows = [_block(row) for row in blocks]
+    rows = [_block(row) for row in _listed("blocks", blocks)]
+    if any(not _whole(width, 1) for width in _listed("dense", dense)):
+        raise InputError(f"convnet: dense must be a list of widths of 1 or more, such as [128], got {dense!r}")
     if norm not in {"batch", "none"} or pool not in {"flatten", "average"}:
         raise InputError(
             f"convnet: norm is 'batch' or 'none' and pool is 'flatten' or 'average', got {norm!r} and {pool!r}"
         )
-    if not 0.0 <= dropout < 1.0:
-        raise InputError(f"convnet: dropout must be at least 0 and below 1, got {dropout}")
+    if not isinstance(dropout, int | float) or not 0.0 <= dropout < 1.0:
+        raise InputError(f"convnet: dropout must be at least 0 and below 1, got {dropout!r}")
     height, width = size or (32, 32)
     layers, maps, (h, w) = nn.Sequential(), channels, (height, width)
     for number, row in enumerate(rows, 1):
@@ -98,9 +100,19 @@ def _block(row: Sequence[int]) -> Block:
         block = Block(*row)
     except TypeError:
         raise InputError(f"convnet: a block is (convolutions, maps, pools), got {row!r}") from None
-    if block.convolutions < 1 or block.maps < 1 or block.pools < 0:
+    if not (_whole(block.convolutions, 1) and _whole(block.maps, 1) and _whole(block.pools, 0)):
         raise InputError(f"convnet: a block needs at least 1 convolution, 1 map and 0 pools, got {tuple(block)}")
     return block
+
+
+def _listed(name: str, value: Any) -> Sequence[Any]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InputError(f"convnet: {name} must be a list, got {value!r}")
+    return value
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _convolutions(row: Block, maps: int, kernel: int, norm: str) -> nn.Sequential:

@@ -1,8 +1,8 @@
 """Training that can be trusted: `fit` a `Recipe`, `resume` a run exactly."""
 
+from striate.errors import Interrupted
 from striate.training._fit import CHECKPOINT_SECONDS, Trained, fit, resume
 from striate.training._listener import Listener, Step
-from striate.training._loop import Interrupted
 from striate.training._losses import rbf_map, rbf_mse
 from striate.training._recipe import (
     LossOptions,

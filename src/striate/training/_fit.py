@@ -86,6 +86,7 @@ def resume(
     """
     listener = listener or Listener()
     run = Run.open(folder)
+    _device(run.device)
     root = data_root or (Path(run.data_root) if run.data_root else None)
     data = open_data(
         where or run.where,
@@ -176,5 +177,7 @@ def _device(word: str) -> str:
         torch.empty(0, device=word)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise StriateError(f"device {word!r} cannot be used here ({reason}); use --device cpu") from error
+        raise StriateError(
+            f"device {word!r} cannot be used here ({reason}); train on another device, for example --device cpu"
+        ) from error
     return word

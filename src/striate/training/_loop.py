@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from striate.data import ImageData, augment, batches, sample_keys, shuffled
-from striate.errors import StriateError
+from striate.errors import Interrupted, StriateError
 from striate.evaluation import judge, predict_logits
 from striate.models import build
 from striate.training import _checkpoint as checkpoint
@@ -26,10 +26,6 @@ from striate.training._run import Run
 from striate.training._schedule import factor
 
 EXPLODED = 1000.0  # a loss so many times the first one is not coming back
-
-
-class Interrupted(StriateError):
-    """The user stopped the run; everything up to the last step is in its checkpoint."""
 
 
 @dataclass
@@ -234,16 +230,17 @@ class Trainer:
 
 
 def fresh_model(recipe: Recipe, data: ImageData) -> nn.Module:
-    """Build the recipe's network for the data, initialised from the recipe's seed alone."""
-    torch.manual_seed(_seed(recipe.seed, "weights"))
-    channels, *size = data.preprocessing.input_size
-    return build(
-        recipe.model.name,
-        classes=len(data.classes),
-        channels=channels,
-        size=(size[0], size[1]),
-        **recipe.model.options,
-    )
+    """Build the recipe's network for the data, initialised from the recipe's seed alone; the caller's stays."""
+    channels, height, width = data.preprocessing.input_size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_seed(recipe.seed, "weights"))
+        return build(
+            recipe.model.name,
+            classes=len(data.classes),
+            channels=channels,
+            size=(height, width),
+            **recipe.model.options,
+        )
 
 
 def _seed(seed: int, stream: str) -> int:
