@@ -16,6 +16,7 @@ from striate.data import ImageData, augment, batches, sample_keys, shuffled
 from striate.errors import Interrupted, StriateError
 from striate.evaluation import judge, predict_logits
 from striate.models import build
+from striate.models.auxiliary import HasAuxiliaries
 from striate.training import _checkpoint as checkpoint
 from striate.training._average import WeightAverage
 from striate.training._listener import Listener, Step
@@ -136,8 +137,7 @@ class Trainer:
         lr = self.learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        logits = self.model(inputs)
-        loss = self.loss(logits, labels)
+        logits, loss = self.outputs_and_loss(inputs, labels)
         value = float(loss.detach())
         self.require_sane(value)
         self.optimizer.zero_grad(set_to_none=True)
@@ -152,6 +152,17 @@ class Trainer:
         position.loss_sum += value * len(labels)
         position.correct += int((logits.argmax(1) == labels).sum())
         position.seen += len(labels)
+
+    def outputs_and_loss(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits and the loss, to which auxiliary classifiers add theirs with their weights."""
+        if not isinstance(self.model, HasAuxiliaries):
+            logits: Tensor = self.model(inputs)
+            return logits, self.loss(logits, labels)
+        logits, auxiliaries = self.model.forward_auxiliaries(inputs)
+        loss = self.loss(logits, labels)
+        for name, weight in self.model.auxiliary_weights.items():
+            loss = loss + weight * self.loss(auxiliaries[name], labels)
+        return logits, loss
 
     def learning_rate(self) -> float:
         """Return the learning rate of the next step: the schedule at the step's middle."""

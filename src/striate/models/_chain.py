@@ -1,0 +1,117 @@
+"""What networks of different papers share: a chain of named parts, and checks of what comes in."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from striate.errors import InputError
+
+
+class Chain(nn.Module):
+    """A network whose named parts follow each other: N x C x H x W -> the last part's output.
+
+    `parts` in their order, by the paper's names. Inputs may have any size from `smallest` (height, width) on, or, with
+    None, only `input_size` (C, H, W). The parts named in `recompute` are run again in the backward pass instead of
+    keeping what they computed (gradient checkpointing): less memory, more time, the same gradients.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parts: Mapping[str, nn.Module],
+        *,
+        input_size: tuple[int, int, int],
+        smallest: tuple[int, int] | None = None,
+        recompute: Collection[str] = (),
+    ) -> None:
+        super().__init__()
+        self.name, self.input_size, self.smallest, self.recompute = name, input_size, smallest, frozenset(recompute)
+        for part_name, part in parts.items():
+            self.add_module(part_name, part)
+        self.order = tuple(parts)
+
+    def run_part(self, part: str, x: Tensor) -> Tensor:
+        """Return the output of one part, recomputed in the backward pass if it was asked for."""
+        module = self.get_submodule(part)
+        if part in self.recompute and torch.is_grad_enabled():
+            output: Tensor = checkpoint(
+                module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(module))
+            )
+            return output
+        result: Tensor = module(x)
+        return result
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """Return every part's output by the paper's name, the last one also as "logits"."""
+        require_images(self.name, x, self.input_size, self.smallest)
+        seen: dict[str, Tensor] = {}
+        for part in self.order:
+            x = seen[part] = self.run_part(part, x)
+        seen["logits"] = x
+        return seen
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        require_images(self.name, x, self.input_size, self.smallest)
+        for part in self.order:
+            x = self.run_part(part, x)
+        return x
+
+
+@contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Run batch normalisation without counting the batch into its averages: the first pass has done so."""
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d) and m.num_batches_tracked is not None]
+    kept = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms if norm.num_batches_tracked is not None]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum = momentum
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.copy_(count)
+
+
+def require_images(name: str, x: Tensor, input_size: tuple[int, int, int], smallest: tuple[int, int] | None) -> None:
+    """Raise InputError unless x is N x C x H x W of `input_size`, or, with `smallest`, of any size from it on."""
+    c, h, w = input_size
+    if smallest is None:
+        if x.shape[1:] != input_size:
+            raise InputError(f"{name}: the input {tuple(x.shape)} is not N x {c} x {h} x {w}")
+    elif x.ndim != 4 or x.shape[1] != c or x.shape[2] < smallest[0] or x.shape[3] < smallest[1]:
+        raise InputError(
+            f"{name}: the input {tuple(x.shape)} is not N x {c} x H x W of at least {smallest[0]} x {smallest[1]}"
+        )
+
+
+def chosen_size(
+    name: str, size: tuple[int, int] | None, usual: tuple[int, int], smallest: tuple[int, int]
+) -> tuple[int, int]:
+    """Return the (height, width) asked for, or the usual one; raises InputError for what is below the smallest."""
+    height, width = usual if size is None else size
+    if height < smallest[0] or width < smallest[1]:
+        raise InputError(
+            f"{name}: takes images of at least {smallest[0]} x {smallest[1]}, the data gives {height} x {width}; "
+            "choose larger images (--set data.size=H,W) or another network"
+        )
+    return height, width
+
+
+def require_flag(name: str, option: str, value: Any) -> bool:
+    """Return an on/off option; raises InputError for anything but true and false."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name}: {option} must be true or false, got {value!r}")
+    return value
+
+
+def require_fraction(name: str, option: str, value: Any) -> float:
+    """Return an option that is at least 0 and below 1, such as a dropout; raises InputError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
+        raise InputError(f"{name}: {option} must be at least 0 and below 1, got {value!r}")
+    return float(value)
