@@ -34,7 +34,14 @@ SIZES = {
     "resnet": (48, 40),
     "preact-resnet": (48, 40),
     "highway": (32, 32),
+    "fcn": (24, 20),
+    "deeplab": (41, 34),
+    "dilated": (20, 16),
+    "deconvnet": (32, 40),
+    "deformable": (49, 34),
 }
+# built with a fraction of their maps: segmenting takes every pixel through a VGG-16 or a ResNet-101
+NARROW = {"fcn": 1 / 16, "deeplab": 1 / 16, "dilated": 1 / 16, "deconvnet": 1 / 16, "deformable": 1 / 16}
 # too heavy for the default suite: their smaller siblings stand for them there
 HEAVY = (
     "alexnet-single",
@@ -71,6 +78,8 @@ def picked(chosen: list[str]) -> list[Any]:
 def small(name: str, **options: Any) -> nn.Module:
     torch.manual_seed(0)
     channels = 1 if name.startswith("lenet") else 2
+    if family(name) in NARROW:
+        options = {"width": NARROW[family(name)], **options}
     return build(name, classes=CLASSES, channels=channels, size=SIZES.get(family(name), (64, 56)), **options)
 
 

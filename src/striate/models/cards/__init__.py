@@ -1,9 +1,9 @@
 """What the papers say, one file per family: the networks' cards and the figures printed in their tables; no torch."""
 
 from striate.models._card import Card, Published
-from striate.models.cards import convnet, lenet5, vgg
+from striate.models.cards import convnet, fcn, googlenet, inception_resnet, inception_v3, inception_v4, lenet5, vgg
 
-_FAMILIES = (lenet5, vgg, convnet)
+_FAMILIES = (googlenet, lenet5, vgg, convnet, fcn, inception_v3, inception_v4, inception_resnet)
 
 MODELS: dict[str, Card] = {card.name: card for family in _FAMILIES for card in family.CARDS}
 PUBLISHED: tuple[Published, ...] = tuple(figure for family in _FAMILIES for figure in family.PUBLISHED)
