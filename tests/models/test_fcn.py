@@ -133,7 +133,7 @@ def test_equal_to_the_released_network(row: str, at_once: bool) -> None:
 
 def test_layers_bear_the_released_names() -> None:
     with torch.device("meta"):
-        seen = build_as_published("fcn-8s").features(torch.empty(1, 3, 500, 500))
+        seen = fcn("8s").features(torch.empty(1, 3, 500, 500))
     body = [f"conv{b}_{n}" for b, count in CONVS.items() for n in range(1, count + 1)]
     assert [name for name in seen if name.startswith("conv")] == body
     head = "fc6 fc7 score_fr upscore2 score_pool4 fuse_pool4 upscore_pool4 score_pool3 fuse_pool3 upscore8 logits"
