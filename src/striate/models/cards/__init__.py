@@ -1,9 +1,35 @@
 """What the papers say, one file per family: the networks' cards and the figures printed in their tables; no torch."""
 
 from striate.models._card import Card, Published
-from striate.models.cards import convnet, fcn, googlenet, inception_resnet, inception_v3, inception_v4, lenet5, vgg
+from striate.models.cards import (
+    convnet,
+    fcn,
+    googlenet,
+    highway,
+    inception_resnet,
+    inception_v3,
+    inception_v4,
+    lenet5,
+    preact_resnet,
+    resnet,
+    resnet_cifar,
+    vgg,
+)
 
-_FAMILIES = (googlenet, lenet5, vgg, convnet, fcn, inception_v3, inception_v4, inception_resnet)
+_FAMILIES = (
+    googlenet,
+    lenet5,
+    vgg,
+    convnet,
+    fcn,
+    inception_v3,
+    inception_v4,
+    inception_resnet,
+    resnet,
+    resnet_cifar,
+    preact_resnet,
+    highway,
+)
 
 MODELS: dict[str, Card] = {card.name: card for family in _FAMILIES for card in family.CARDS}
 PUBLISHED: tuple[Published, ...] = tuple(figure for family in _FAMILIES for figure in family.PUBLISHED)
