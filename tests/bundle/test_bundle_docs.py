@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sample_bundles import save
+from sample_bundles import GREY, images, save
 
 from striate.bundle import load
 from striate.bundle._archive import MANIFEST
 from striate.bundle._bundle import PARTS
 from striate.bundle._verify import TOLERANCE
+from striate.data import Preprocessing
 from striate.evaluation import probabilities
 
 PAGE = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")
@@ -53,7 +54,10 @@ def test_the_use_in_python(tmp_path, monkeypatch, capsys):
     assert second.startswith("photos/b.jpg None None the file is empty")
 
 
-def test_the_reader_without_striate_finds_the_same(saved, tmp_path):
+@pytest.mark.parametrize("preprocessing", [GREY, Preprocessing(1, (35, 32), mean=(0.4,), crop_to=(32, 32))])
+def test_the_reader_without_striate_finds_the_same(preprocessing, tmp_path):
+    golden = images(20, preprocessing)
+    saved = save(tmp_path / "m.striate", preprocessing=preprocessing, golden_images=golden)
     result = run(READER + PROBE, saved, tmp_path / "found.npz")
     assert result.returncode == 0, result.stderr
     found, expected = np.load(tmp_path / "found.npz"), load(saved)

@@ -11,6 +11,8 @@ from striate.errors import InputError
 
 KEYS = sample_keys([f"s{k}" for k in range(64)])
 ALL = Augmentation(shift=0.1, scale=0.2, squeeze=0.15, shear=0.3, rotate=25, flip=0.5, crop=2)
+WINDOWS = Augmentation(area=(0.08, 1.0), aspect=4 / 3, flip=0.5, rotate=10)
+COLOURS = Augmentation(brightness=0.5, contrast=0.5, saturation=0.5, lighting=0.1)
 
 
 def pictures(*shape, dtype=torch.float64):
@@ -99,7 +101,7 @@ def test_crop_cuts_a_window_out_of_the_padded_picture():
         np.testing.assert_array_equal(result[k], padded[k, :, top[k] : top[k] + 5, left[k] : left[k] + 7])
 
 
-@pytest.mark.parametrize("options", [ALL, LENET_DISTORTIONS, Augmentation(flip=0.5, crop=2)])
+@pytest.mark.parametrize("options", [ALL, LENET_DISTORTIONS, Augmentation(flip=0.5, crop=2), WINDOWS, COLOURS])
 @pytest.mark.parametrize("size", [(28, 28), (7, 13)])
 def test_bit_identical_whatever_the_batch(options, size):
     x = pictures(64, 3, *size, dtype=torch.float32)
@@ -120,6 +122,7 @@ def test_seeds_and_epochs_differ_and_repeat():
 def test_nothing_to_do_gives_the_pictures_back():
     x = pictures(3, 1, 4, 4)
     assert augment(x, KEYS[:3], seed=0, epoch=0, options=Augmentation()) is x
+    assert augment(x, KEYS[:3], seed=0, epoch=0, options=Augmentation(), size=(4, 4)) is x
 
 
 @pytest.mark.parametrize("options", [ALL, LENET_DISTORTIONS, Augmentation(flip=1.0), Augmentation(crop=3)])
@@ -140,6 +143,24 @@ def test_awkward_batches_and_layouts_and_the_input_stays(options, n):
         ({"flip": 50}, "augmentation: flip must be from 0 to 1, got 50"),
         ({"rotate": 360}, "augmentation: rotate must be from 0 to 180, got 360"),
         ({"scale": float("nan")}, "augmentation: scale must be from 0 to 10, got nan"),
+        ({"contrast": 2}, "augmentation: contrast must be from 0 to 1, got 2"),
+        (
+            {"area": (0.5, 0.1)},
+            "augmentation: area must be two numbers above 0 and up to 1, the smaller first, got (0.5, 0.1)",
+        ),
+        (
+            {"zoom": (0.0, 1.0)},
+            "augmentation: zoom must be two numbers above 0 and up to 100, the smaller first, got (0.0, 1.0)",
+        ),
+        ({"aspect": 0.75}, "augmentation: aspect must be from 1 to 100, got 0.75"),
+        (
+            {"zoom": (1, 2), "area": (0.1, 1)},
+            "augmentation: zoom and area are two ways to choose a window, use one of them",
+        ),
+        (
+            {"zoom": (1, 2), "crop": 4},
+            "augmentation: crop moves a window of fixed size, leave it 0 with zoom, area or aspect",
+        ),
         ({"crop": 1.5}, "augmentation: crop must be a whole number of pixels, got 1.5"),
     ],
 )

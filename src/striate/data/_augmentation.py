@@ -1,24 +1,25 @@
 """Pictures changed a little at each epoch, in ways that do not change what they show; keyed, so repeatable."""
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from striate.data._randomness import Keys, uniform
+from striate.data import _geometry as geometry
+from striate.data._colour import recolour
+from striate.data._randomness import Draw, Keys
 from striate.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-_AFFINE = ("shift", "scale", "squeeze", "shear", "rotate")
+_NONE: tuple[float, float] = (1.0, 1.0)
+_COLOUR = ("brightness", "contrast", "saturation", "lighting")
+_MOST = {"shift": 1, "scale": 10, "squeeze": 10, "shear": 10, "rotate": 180, "flip": 1, "crop": 10_000}
+_MOST |= {"brightness": 1, "contrast": 1, "saturation": 1, "lighting": 10}
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far pictures may be changed; part of a recipe. All 0: not at all.
+    """How far pictures may be changed; part of a recipe. With its defaults: not at all.
 
     Each amount is drawn anew for each sample and epoch, uniformly between its two extremes:
     `shift` moves by up to this fraction of the width and, separately, of the height; `scale` 0.1 enlarges or shrinks by
@@ -26,6 +27,15 @@ class Augmentation:
     sideways by up to this times their height above the centre; `rotate` turns by up to so many degrees; `flip` is the
     probability of a mirror image, left and right exchanged; `crop` cuts the original size out of the picture with so
     many black pixels around it. What comes from outside the picture is black.
+
+    What the network sees is a window of the canvas (see `Preprocessing.crop_to`), anywhere: `zoom` enlarges the canvas
+    by a factor between these two before the window is cut; `area` takes windows of any size between these two shares of
+    the canvas, up to `aspect` times wider than high or the reverse (its logarithm is uniform), and resamples them. A
+    window never reaches beyond the canvas.
+
+    `brightness`, `contrast` and `saturation` 0.5 multiply by 0.5 to 1.5 the distance from black, from the mean grey and
+    from grey, in a drawn order; `lighting` adds one colour to all pixels, normally distributed along the principal axes
+    of ImageNet's colours with this times their standard deviations.
     """
 
     shift: float = 0.0
@@ -35,15 +45,43 @@ class Augmentation:
     rotate: float = 0.0
     flip: float = 0.0
     crop: int = 0
+    zoom: tuple[float, float] = _NONE
+    area: tuple[float, float] = _NONE
+    aspect: float = 1.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    lighting: float = 0.0
 
     def __post_init__(self) -> None:
-        most = {"shift": 1, "scale": 10, "squeeze": 10, "shear": 10, "rotate": 180, "flip": 1, "crop": 10_000}
-        for name, limit in most.items():
+        for name, limit in _MOST.items():
             value = getattr(self, name)
             if not 0 <= value <= limit:
                 raise InputError(f"augmentation: {name} must be from 0 to {limit}, got {value}")
         if self.crop != int(self.crop):
             raise InputError(f"augmentation: crop must be a whole number of pixels, got {self.crop}")
+        for name, limit in {"zoom": 100, "area": 1}.items():
+            pair = getattr(self, name)
+            if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= limit:
+                raise InputError(
+                    f"augmentation: {name} must be two numbers above 0 and up to {limit}, the smaller first, got {pair}"
+                )
+        if not 1 <= self.aspect <= 100:
+            raise InputError(f"augmentation: aspect must be from 1 to 100, got {self.aspect}")
+        if self.zoom != _NONE and (self.area != _NONE or self.aspect != 1):
+            raise InputError("augmentation: zoom and area are two ways to choose a window, use one of them")
+        if self.crop and self.windows:
+            raise InputError("augmentation: crop moves a window of fixed size, leave it 0 with zoom, area or aspect")
+
+    @property
+    def distorts(self) -> bool:
+        """Whether pictures are moved, scaled, sheared or turned."""
+        return any((self.shift, self.scale, self.squeeze, self.shear, self.rotate))
+
+    @property
+    def windows(self) -> bool:
+        """Whether windows of different sizes are resampled."""
+        return self.zoom != _NONE or self.area != _NONE or self.aspect != 1
 
 
 LENET_DISTORTIONS = Augmentation(shift=0.06, scale=0.1, squeeze=0.1, shear=0.2)
@@ -53,11 +91,20 @@ horizontal shearing". The paper does not say how much; the amounts are ours: two
 """
 
 
-def augment(canvas: "torch.Tensor", keys: Keys, *, seed: int, epoch: int, options: Augmentation) -> "torch.Tensor":
-    """Return the pictures (N x C x H x W, float32 or float64, black = 0) changed as `options` allow, in the same shape.
+def augment(
+    canvas: "torch.Tensor",
+    keys: Keys,
+    *,
+    seed: int,
+    epoch: int,
+    options: Augmentation,
+    size: tuple[int, int] | None = None,
+) -> "torch.Tensor":
+    """Return the pictures (N x C x H x W, float32 or float64, black = 0) changed as `options` allow.
 
-    What happens to a sample depends on (seed, epoch, its key) alone, to the last bit on a CPU: not on its batch. The
-    affine changes are one bilinear resampling; mirroring and cropping move pixels exactly. The input stays as it is.
+    `size` (height, width) is that of the result; None: as it is. What happens to a sample depends on (seed, epoch, its
+    key) alone, to the last bit on a CPU: not on its batch. Affine changes and windows are one bilinear resampling;
+    mirroring and cropping move pixels exactly; colours come last. The input stays as it is.
     """
     if canvas.ndim != 4 or not canvas.is_floating_point() or canvas.element_size() < 4:
         raise InputError(
@@ -66,81 +113,14 @@ def augment(canvas: "torch.Tensor", keys: Keys, *, seed: int, epoch: int, option
         )
     if len(keys) != len(canvas):
         raise InputError(f"augment: expected one key per picture, got {len(keys)} keys for {len(canvas)} pictures")
+    height, width = canvas.shape[2:]
+    size = size or (height, width)
+    if size[0] > height or size[1] > width:
+        raise InputError(f"augment: no window of {size[0]} x {size[1]} fits into pictures of {height} x {width}")
     if not len(canvas):
-        return canvas
-    draw = _Draw(seed, epoch, keys)
-    if any(getattr(options, name) for name in _AFFINE):
-        canvas = _warp(canvas, _affine(draw, options, height=canvas.shape[2], width=canvas.shape[3]))
-    if options.flip or options.crop:
-        canvas = _move(canvas, draw, options)
+        return canvas[:, :, : size[0], : size[1]]
+    draw = Draw(seed, epoch, keys)
+    canvas = geometry.move(canvas, draw, options, size)
+    if any(getattr(options, name) for name in _COLOUR):
+        canvas = recolour(canvas, draw, options)
     return canvas
-
-
-@dataclass(frozen=True)
-class _Draw:
-    """The random numbers of a batch, by stream."""
-
-    seed: int
-    epoch: int
-    keys: Keys
-
-    def unit(self, stream: str) -> NDArray[np.float64]:
-        return uniform(self.seed, self.epoch, self.keys, f"augment/{stream}")
-
-    def signed(self, stream: str) -> NDArray[np.float64]:
-        return 2 * self.unit(stream) - 1
-
-
-def _affine(draw: _Draw, options: Augmentation, *, height: int, width: int) -> NDArray[np.float64]:
-    """Return for each picture the 2 x 3 matrix from output to input positions, both in pixels from the centre.
-
-    The picture is squeezed and scaled, sheared, turned and shifted, in this order; this is the inverse.
-    """
-    scale = np.exp(draw.signed("scale") * math.log1p(options.scale))
-    squeeze = np.exp(draw.signed("squeeze") * math.log1p(options.squeeze))
-    wider, higher = scale * squeeze, scale / squeeze
-    shear = draw.signed("shear") * options.shear
-    angle = draw.signed("rotate") * math.radians(options.rotate)
-    right = draw.signed("shift-x") * options.shift * width
-    down = draw.signed("shift-y") * options.shift * height
-    cos, sin = np.cos(angle), np.sin(angle)
-    # inverse of  rotate(angle) @ [[1, shear], [0, 1]] @ diag(wider, higher)
-    xx, xy = (cos + shear * sin) / wider, (sin - shear * cos) / wider
-    yx, yy = -sin / higher, cos / higher
-    return np.stack([xx, xy, -(xx * right + xy * down), yx, yy, -(yx * right + yy * down)], axis=1)
-
-
-def _warp(canvas: "torch.Tensor", matrix: NDArray[np.float64]) -> "torch.Tensor":
-    """Resample each picture bilinearly at the positions its matrix gives."""
-    import torch
-    from torch.nn.functional import grid_sample
-
-    height, width = canvas.shape[2:]
-    like: dict[str, Any] = {"dtype": canvas.dtype, "device": canvas.device}
-    # grid_sample wants -1 .. 1 from edge to edge. Sums and products of separate steps, never a matrix product: its
-    # rounding may depend on the size of the batch.
-    to_unit = np.array([2 / width] * 3 + [2 / height] * 3)
-    xx, xy, x0, yx, yy, y0 = torch.tensor(matrix * to_unit, **like).T.reshape(6, -1, 1, 1)
-    x = torch.arange(width, **like).sub_((width - 1) / 2).view(1, 1, width)
-    y = torch.arange(height, **like).sub_((height - 1) / 2).view(1, height, 1)
-    grid = torch.empty((len(canvas), height, width, 2), **like)
-    torch.add(xx * x + x0, xy * y, out=grid[..., 0])
-    torch.add(yx * x + y0, yy * y, out=grid[..., 1])
-    return grid_sample(canvas, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
-def _move(canvas: "torch.Tensor", draw: _Draw, options: Augmentation) -> "torch.Tensor":
-    """Mirror and crop: pixels keep their values and go to other places, black comes from outside."""
-    import torch
-    from torch.nn.functional import pad
-
-    if options.flip:
-        mirrored = torch.from_numpy(draw.unit("flip") < options.flip).to(canvas.device)
-        canvas = torch.where(mirrored[:, None, None, None], canvas.flip(3), canvas)
-    if not options.crop:
-        return canvas
-    height, width = canvas.shape[2:]
-    margin = int(options.crop)
-    left, top = (np.floor(draw.unit(way) * (2 * margin + 1)).astype(int).tolist() for way in ("crop-x", "crop-y"))
-    padded = pad(canvas, (margin,) * 4)
-    return torch.stack([image[:, y : y + height, x : x + width] for image, x, y in zip(padded, left, top, strict=True)])

@@ -80,6 +80,7 @@ def open_for_evaluation(
         border=preprocessing.border,
         mean=preprocessing.mean,
         std=preprocessing.std,
+        crop_to=preprocessing.crop_to,
     )
     if isinstance(where, str) and where in KNOWN:
         data = open_data(where, options, seed=seed, data_root=data_root, classes=classes, progress=progress)

@@ -11,7 +11,7 @@ from striate.errors import InputError
 class DataOptions:
     """How pictures become input and how samples are divided; part of a recipe.
 
-    The first six are those of `Preprocessing`. Where the source has no validation (test) split, `val_fraction`
+    All but the last three are those of `Preprocessing`. Where the source has no validation (test) split, `val_fraction`
     (`test_fraction`) of its images are set aside, class by class: of the training files where those are given, else of
     all. `unreadable` says what a file that cannot be decoded means: "error", or "skip" it and report it.
     """
@@ -22,6 +22,7 @@ class DataOptions:
     border: int = 0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    crop_to: tuple[int, int] | None = None
     val_fraction: float = 1 / 12
     test_fraction: float = 1 / 6
     unreadable: Literal["error", "skip"] = "error"
@@ -41,4 +42,4 @@ class DataOptions:
 
     def preprocessing(self) -> Preprocessing:
         """Return the way from a picture to input that these options describe."""
-        return Preprocessing(self.channels, self.size, self.fit, self.border, self.mean, self.std)
+        return Preprocessing(self.channels, self.size, self.fit, self.border, self.mean, self.std, self.crop_to)

@@ -1,5 +1,6 @@
 """From a decoded picture to the numbers a network sees: the same at training, evaluation and prediction."""
 
+import operator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +18,8 @@ class Preprocessing:
 
     A picture is brought to `size` (height, width) in `channels` (1 grey, 3 RGB) as uint8: "stretch" ignores the aspect
     ratio, "crop" fills the size and cuts the overhang, "pad" fits inside and fills with black. Then `border` black
-    pixels are put around it, values are scaled to 0..1, and per channel (value - mean) / std is taken.
+    pixels are put around it, and values are scaled to 0..1: the canvas. With `crop_to` (height, width) the network sees
+    the middle of the canvas only (in training a window anywhere in it). Per channel (value - mean) / std is taken.
     """
 
     channels: int
@@ -26,6 +28,7 @@ class Preprocessing:
     border: int = 0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    crop_to: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.channels not in {1, 3}:
@@ -41,10 +44,19 @@ class Preprocessing:
                 raise InputError(f"preprocessing: {name} needs 1 or {self.channels} numbers, got {values}")
         if min(self.std) <= 0:
             raise InputError(f"preprocessing: std must be above 0, got {self.std}")
+        if self.crop_to is not None:
+            whole = (self.size[0] + 2 * self.border, self.size[1] + 2 * self.border)
+            if len(self.crop_to) != 2 or min(self.crop_to) < 1 or any(map(operator.gt, self.crop_to, whole)):
+                raise InputError(
+                    f"preprocessing: crop_to must be (height, width) of 1 x 1 to {whole[0]} x {whole[1]}, the size "
+                    f"with its border, got {self.crop_to}"
+                )
 
     @property
     def input_size(self) -> tuple[int, int, int]:
         """Channels, height and width of what the network gets."""
+        if self.crop_to is not None:
+            return (self.channels, *self.crop_to)
         return (self.channels, self.size[0] + 2 * self.border, self.size[1] + 2 * self.border)
 
     def canvas(self, images: "torch.Tensor") -> "torch.Tensor":
@@ -54,6 +66,12 @@ class Preprocessing:
         scaled = images.float().div_(255.0)
         return pad(scaled, (self.border,) * 4) if self.border else scaled
 
+    def middle(self, canvas: "torch.Tensor") -> "torch.Tensor":
+        """Return the part of a canvas (N x C x H x W) that the network sees: with odd spare pixels, the upper left."""
+        _, height, width = self.input_size
+        top, left = (canvas.shape[2] - height) // 2, (canvas.shape[3] - width) // 2
+        return canvas[:, :, top : top + height, left : left + width]
+
     def standardize(self, canvas: "torch.Tensor") -> "torch.Tensor":
         """Take (value - mean) / std per channel of images in 0..1."""
         mean = canvas.new_tensor(self.mean).view(1, -1, 1, 1)
@@ -62,7 +80,7 @@ class Preprocessing:
 
     def __call__(self, images: "torch.Tensor") -> "torch.Tensor":
         """Turn uint8 images (N x C x h x w, already at `size`) into network input, float32 N x C x H x W."""
-        return self.standardize(self.canvas(images))
+        return self.standardize(self.middle(self.canvas(images)))
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary from which `from_json` makes an equal object."""

@@ -5,6 +5,7 @@ Batch order, the number of workers and a restart can therefore not change what h
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,30 @@ def uniform(seed: int, epoch: int, keys: Keys, stream: str) -> NDArray[np.float6
 def shuffled(seed: int, epoch: int, keys: Keys) -> NDArray[np.int64]:
     """Return a permutation of 0 .. N-1 in which the order of two samples depends on their keys alone."""
     return np.argsort(_hash(seed, epoch, keys, "shuffle"), kind="stable").astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The random numbers of a batch in one epoch, one of each stream per sample."""
+
+    seed: int
+    epoch: int
+    keys: Keys
+
+    def unit(self, stream: str) -> NDArray[np.float64]:
+        """Return numbers uniform in [0, 1), shape (N,)."""
+        return uniform(self.seed, self.epoch, self.keys, f"augment/{stream}")
+
+    def signed(self, stream: str) -> NDArray[np.float64]:
+        """Return numbers uniform in [-1, 1), shape (N,)."""
+        return 2 * self.unit(stream) - 1
+
+    def normal(self, stream: str) -> NDArray[np.float64]:
+        """Return numbers of the standard normal distribution, shape (N,)."""
+        from scipy.special import ndtri
+
+        values: NDArray[np.float64] = ndtri(self.unit(stream) + 2.0**-54)  # the middle of each step: never 0 or 1
+        return values
 
 
 def _hash(seed: int, epoch: int, keys: Keys, stream: str) -> Keys:

@@ -128,10 +128,7 @@ class Trainer:
         """Take one training step: everything random in it is a function of the seed and where the run is."""
         position, recipe = self.position, self.recipe
         torch.manual_seed(_seed(recipe.seed, f"step {position.step}"))  # for dropout and its like
-        canvas = self.data.preprocessing.canvas(images.to(self.device))
-        keys = self.keys[indices]
-        canvas = augment(canvas, keys, seed=recipe.seed, epoch=position.epoch, options=recipe.augmentation)
-        inputs, labels = self.data.preprocessing.standardize(canvas), labels.to(self.device)
+        inputs, labels = self.augmented(indices, images.to(self.device)), labels.to(self.device)
         if recipe.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         lr = self.learning_rate()
@@ -153,6 +150,19 @@ class Trainer:
         position.correct += int((logits.argmax(1) == labels).sum())
         position.seen += len(labels)
 
+    def augmented(self, indices: np.ndarray, images: Tensor) -> Tensor:
+        """Return uint8 images as the network sees them in this epoch."""
+        preprocessing = self.data.preprocessing
+        canvas = augment(
+            preprocessing.canvas(images),
+            self.keys[indices],
+            seed=self.recipe.seed,
+            epoch=self.position.epoch,
+            options=self.recipe.augmentation,
+            size=preprocessing.input_size[1:],
+        )
+        return preprocessing.standardize(canvas)
+
     def outputs_and_loss(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and the loss, to which auxiliary classifiers add theirs with their weights."""
         if not isinstance(self.model, HasAuxiliaries):
@@ -167,7 +177,8 @@ class Trainer:
     def learning_rate(self) -> float:
         """Return the learning rate of the next step: the schedule at the step's middle."""
         epoch = self.position.epoch + (self.position.batch + 0.5) / self.batches
-        return self.recipe.optimizer.lr * factor(self.recipe.schedule, epoch, self.recipe.epochs)
+        errors = [1.0 - row["val_accuracy"] for row in self.position.history]
+        return self.recipe.optimizer.lr * factor(self.recipe.schedule, epoch, self.recipe.epochs, errors)
 
     def require_sane(self, loss: float) -> None:
         """Raise StriateError if the loss is no number any more or has exploded."""

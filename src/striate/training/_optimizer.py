@@ -7,15 +7,19 @@ from striate.training._recipe import OptimizerOptions
 
 
 def make_optimizer(options: OptimizerOptions, model: nn.Module) -> torch.optim.Optimizer:
-    """Return the optimiser over a model's trainable parameters; weight decay acts on kernels and matrices only."""
+    """Return the optimiser over a model's trainable parameters; weight decay is for kernels and matrices, or all."""
     trainable = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": options.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    decayed = [p for p in trainable if p.ndim >= 2 or options.decay_all]
+    spared = [p for p in trainable if p.ndim < 2 and not options.decay_all]
+    groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": spared, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if options.name == "adamw":
-        return torch.optim.AdamW(groups, lr=options.lr, betas=(options.momentum, options.beta2))
+        betas = (options.momentum, options.beta2)
+        return torch.optim.AdamW(groups, lr=options.lr, betas=betas, eps=options.epsilon)
+    if options.name == "rmsprop":
+        return torch.optim.RMSprop(
+            groups, lr=options.lr, momentum=options.momentum, alpha=options.beta2, eps=options.epsilon
+        )
     return torch.optim.SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov)
 
 

@@ -48,20 +48,27 @@ class LossOptions:
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """How weights move: "sgd" with momentum, or "adamw" (decoupled weight decay); decay spares biases and norms."""
+    """How weights move: "sgd" with momentum, "rmsprop" with momentum, or "adamw" (decoupled weight decay).
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    `beta2` is the decay of the mean squared gradient and `epsilon` what is added to its root ("rmsprop", "adamw").
+    Weight decay spares biases and norms, unless `decay_all`: then it is the plain L2 penalty of the older papers.
+    """
+
+    name: Literal["sgd", "rmsprop", "adamw"] = "sgd"
     lr: float = 0.1
     momentum: float = 0.9
     nesterov: bool = False
     beta2: float = 0.999
+    epsilon: float = 1e-8
     weight_decay: float = 0.0
+    decay_all: bool = False
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0: no clipping
 
     def __post_init__(self) -> None:
         _require(self.lr > 0.0, "optimizer.lr", "above 0", self)
         _require(0.0 <= self.momentum < 1.0, "optimizer.momentum", "at least 0 and below 1", self)
         _require(0.0 <= self.beta2 < 1.0, "optimizer.beta2", "at least 0 and below 1", self)
+        _require(self.epsilon > 0.0, "optimizer.epsilon", "above 0", self)
         _require(self.weight_decay >= 0.0, "optimizer.weight_decay", "0 or more", self)
         _require(self.clip_norm >= 0.0, "optimizer.clip_norm", "0 or more", self)
         _require(not self.nesterov or self.momentum > 0.0, "optimizer.nesterov", "false without momentum", self)
@@ -69,21 +76,33 @@ class OptimizerOptions:
 
 @dataclass(frozen=True)
 class ScheduleOptions:
-    """The learning rate over time: linear warm-up over `warmup` epochs, then "cosine" down to `final` of the
-    rate, "step" (times `gamma` at each of the `milestones`, in epochs) or "constant".
+    """The learning rate over time, counted in epochs.
+
+    First `warmup` epochs in which it rises linearly from 0, or stays at `warmup_rate` of the rate if that is not 0.
+    Then "cosine" or "polynomial" (of degree `power`) down to `final` of the rate, "step" (times `gamma` at each of the
+    `milestones`), "exponential" (times `gamma` after `every` so many epochs), "plateau" (times `gamma` whenever `wait`
+    epochs have brought no lower validation error) or "constant". "exponential" and "plateau" do not go below `final`.
     """
 
-    name: Literal["cosine", "step", "constant"] = "cosine"
+    name: Literal["cosine", "polynomial", "step", "exponential", "plateau", "constant"] = "cosine"
     warmup: float = 0.0
+    warmup_rate: float = 0.0
     final: float = 0.0
     gamma: float = 0.1
     milestones: tuple[float, ...] = ()
+    every: float = 1.0
+    wait: int = 5
+    power: float = 1.0
 
     def __post_init__(self) -> None:
         _require(self.warmup >= 0.0, "schedule.warmup", "0 epochs or more", self)
+        _require(0.0 <= self.warmup_rate <= 1.0, "schedule.warmup_rate", "a fraction between 0 and 1", self)
         _require(0.0 <= self.final <= 1.0, "schedule.final", "a fraction between 0 and 1", self)
         _require(self.gamma > 0.0, "schedule.gamma", "above 0", self)
         _require(list(self.milestones) == sorted(self.milestones), "schedule.milestones", "in rising order", self)
+        _require(self.every > 0.0, "schedule.every", "above 0 epochs", self)
+        _require(self.wait >= 1, "schedule.wait", "1 epoch or more", self)
+        _require(self.power > 0.0, "schedule.power", "above 0", self)
 
 
 @dataclass(frozen=True)
@@ -184,6 +203,9 @@ def _parse(hint: Any, text: str, key: str) -> Any:
     """Read a command-line value as JSON of the hinted type."""
     if hint is str or typing.get_origin(hint) is Literal:
         return text
+    if typing.get_origin(hint) is types.UnionType:
+        given, _ = typing.get_args(hint)  # a type or None
+        return None if text.lower() in {"none", "null"} else _parse(given, text, key)
     if typing.get_origin(hint) is tuple:
         items = _loose(f"[{text.strip('()[]')}]")
         return items if isinstance(items, list) else text.split(",")

@@ -79,7 +79,7 @@ class Run:
             self.folder / "run.json",
             {
                 "format": FORMAT,
-                "recipe_sha256": digest(self.recipe),
+                "recipe_sha256": digest(self.recipe.to_json()),
                 "where": self.where,
                 "data_root": self.data_root,
                 "classes": self.classes.to_json(),
@@ -118,7 +118,7 @@ class Run:
             raise InputError(
                 f"{folder}: the run cannot be read, run.json or recipe.json is damaged ({reason})"
             ) from error
-        if digest(run.recipe) != recorded:
+        if digest(recipe) != recorded:  # as it is written: a later version may know more settings
             raise InputError(
                 f"{folder}: recipe.json was changed after the run began; restore it to resume, "
                 "or start a new run with the changed recipe"
@@ -156,9 +156,9 @@ def require_free(folder: Path) -> None:
         raise InputError(f"{folder}: is not empty (it holds {foreign[0]!r}); choose a new folder for the run")
 
 
-def digest(recipe: Recipe) -> str:
-    """SHA-256 of a recipe's canonical JSON."""
-    return hashlib.sha256(json.dumps(recipe.to_json(), sort_keys=True).encode()).hexdigest()
+def digest(recipe: dict[str, Any]) -> str:
+    """SHA-256 of the canonical form of a recipe's JSON."""
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
 def environment() -> dict[str, str]:
