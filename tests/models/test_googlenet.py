@@ -44,7 +44,7 @@ def meta(row: str = "paper", **options: object) -> GoogLeNet:
         return googlenet(row, **options)  # type: ignore[arg-type]
 
 
-def small(row: str = "paper", size: tuple[int, int] = (79, 95), **options: object) -> GoogLeNet:
+def small(row: str = "paper", size: tuple[int, int] = (79, 128), **options: object) -> GoogLeNet:
     torch.manual_seed(0)
     return googlenet(row, classes=5, channels=2, size=size, **options)  # type: ignore[arg-type]
 
@@ -149,7 +149,7 @@ def test_the_network_is_the_one_written_by_hand() -> None:
     with torch.no_grad():
         for parameter in model.parameters():  # livelier maps than the first weights give
             parameter.mul_(1.3)
-        x = 10 * torch.randn(2, 2, 79, 95)
+        x = 10 * torch.randn(2, 2, 79, 128)
         logits, auxiliaries = model.forward_auxiliaries(x)
         expected, at_4a, at_4d = plain_googlenet(model.state_dict(), x)
     torch.testing.assert_close(logits, expected)
@@ -157,7 +157,7 @@ def test_the_network_is_the_one_written_by_hand() -> None:
     assert (expected[0] - expected[1]).abs().max() > 1e-3
     torch.testing.assert_close(model(x), expected)
     seen = model.features(x)
-    assert seen["inception_4a"].shape == (2, 512, 5, 6)
+    assert seen["inception_4a"].shape == (2, 512, 5, 8)
 
 
 class PlainConv(nn.Module):
@@ -254,7 +254,7 @@ def test_auxiliary_classifiers_follow_the_protocol() -> None:
     heads = [module for module in model.modules() if isinstance(module, Auxiliary)]
     assert [head.dropout.p for head in heads] == [0.7, 0.7]
     without = small(auxiliaries=False).eval()
-    x = torch.randn(1, 2, 79, 95)
+    x = torch.randn(1, 2, 79, 128)
     logits, found = without.forward_auxiliaries(x)
     assert found == {}
     assert torch.equal(logits, without(x))

@@ -3,6 +3,7 @@
 from striate.models._card import Card, Published
 from striate.models.cards import (
     convnet,
+    deeplab,
     fcn,
     googlenet,
     highway,
@@ -10,6 +11,8 @@ from striate.models.cards import (
     inception_v3,
     inception_v4,
     lenet5,
+    neocognitron,
+    nin,
     preact_resnet,
     resnet,
     resnet_cifar,
@@ -17,6 +20,7 @@ from striate.models.cards import (
 )
 
 _FAMILIES = (
+    nin,
     googlenet,
     lenet5,
     vgg,
@@ -29,6 +33,8 @@ _FAMILIES = (
     resnet_cifar,
     preact_resnet,
     highway,
+    neocognitron,
+    deeplab,
 )
 
 MODELS: dict[str, Card] = {card.name: card for family in _FAMILIES for card in family.CARDS}
