@@ -22,6 +22,7 @@ ORDER = [
     "data",
     "evaluation",
     "training",
+    "insight",
     "bundle",
     "cli",
 ]

@@ -82,6 +82,9 @@ class Implementation(Protocol):
 
 
 _default: ContextVar[str] = ContextVar("impl", default="auto")
+# what looks on: called instead of the implementation's `forward`, with operator, normal form, operands and `forward`
+Watcher = Callable[[str, Any, tuple[Any, ...], Callable[..., Any]], Any]
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 
 @contextmanager
@@ -97,6 +100,16 @@ def use_impl(name: str) -> Iterator[None]:
         yield
     finally:
         _default.reset(token)
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Within the block, let `watcher` see every operator and compute it; what torch.compile compiled is not seen."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 def explain_dispatch(operator: str, *args: Any, **kwargs: Any) -> dict[str, str]:
@@ -140,6 +153,9 @@ def compute(operator: str, impl: str, form: Any, operands: tuple[Any, ...]) -> A
             implementation = _load(path)
             reason = implementation.supports(form, *operands)
             if reason is None:
+                watcher = None if torch.compiler.is_compiling() else _watcher.get()
+                if watcher is not None:
+                    return watcher(operator, form, operands, implementation.forward)
                 return implementation.forward(form, *operands)
             reasons.append(f"{name!r} does not support {reason}")
     raise InputError(f"{operator}: {'; '.join(reasons)}")
