@@ -99,11 +99,17 @@ def test_a_heavy_import_would_be_seen() -> None:
 
 
 def test_no_pickle() -> None:
-    """Weights are safetensors and everything else is JSON: nothing that could run code is read or written."""
+    """Weights are safetensors and everything else is JSON: nothing that could run code is read or written.
+
+    Other libraries' files are read in one place by PyTorch's unpickler for tensors alone.
+    """
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
                 assert not {"pickle", "dill", "joblib", "cloudpickle"} & set(names), path
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
-                assert node.attr not in {"load", "save"}, path
+                assert node.attr != "save", path
+                assert node.attr != "load" or path == SOURCE / "models" / "_weight_files.py", path
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                assert "weights_only=True" in ast.unparse(node), path
