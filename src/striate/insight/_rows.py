@@ -8,6 +8,7 @@ from functools import partial
 from torch import nn
 
 from striate.insight._cost import Cost, cost
+from striate.insight._fields import supports
 from striate.insight._trace import Operation, Trace
 
 Size = tuple[int, ...]
@@ -67,6 +68,7 @@ class Rows:
         self.taken: dict[str, str] = {}  # parameter or buffer -> the row that has it
         self.memories = {record.values[number].memory for number in record.inputs}
         self.of_owner: dict[int, list[Operation]] = {}
+        self.supports = supports(record)
 
     def build(self) -> list[Row]:
         """Return the rows in the order in which layers and operations began."""
@@ -119,6 +121,7 @@ class Rows:
             if value.memory not in self.memories:
                 self.memories.add(value.memory)
                 activation_bytes += value.bytes * self.batch
+        support = self.supports.get(outputs[0]) if outputs else None
         return Row(
             name=name,
             kind=kind,
@@ -130,9 +133,9 @@ class Rows:
             flops=total.flops,
             activation_bytes=activation_bytes,
             weight_bytes=weight_bytes,
-            receptive_field=(),
-            effective_stride=(),
-            exact=False,
+            receptive_field=tuple(field.size for field in support.fields) if support else (),
+            effective_stride=support.stride() if support else (),
+            exact=all(field.exact for field in support.fields) if support else True,
             note="; ".join(notes),
             trainable=trainable,
             counted=total.counted,
