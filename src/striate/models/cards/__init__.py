@@ -2,6 +2,8 @@
 
 from striate.models._card import Card, Published
 from striate.models.cards import (
+    alexnet,
+    context,
     convnet,
     deeplab,
     fcn,
@@ -20,6 +22,7 @@ from striate.models.cards import (
 )
 
 _FAMILIES = (
+    alexnet,
     nin,
     googlenet,
     lenet5,
@@ -35,6 +38,7 @@ _FAMILIES = (
     highway,
     neocognitron,
     deeplab,
+    context,
 )
 
 MODELS: dict[str, Card] = {card.name: card for family in _FAMILIES for card in family.CARDS}
