@@ -67,7 +67,7 @@ def test_dilations_of_table_1() -> None:
         layers = [m for part in context_module(row, 2).values() for m in part.modules() if isinstance(m, Conv)]
         assert [m.dilation for m in layers] == DILATIONS
         assert [m.kernel for m in layers] == [(k, k) for k in kernels]
-        assert [len(m.weight) for m in layers] == [2 * (m if row == "large" else 1) for m in LARGE]  # type: ignore[arg-type]
+        assert [len(m.weight) for m in layers] == [2 * (m if row == "large" else 1) for m in LARGE]
 
 
 @pytest.mark.parametrize(("row", "noise"), [("basic", 1.0), ("large", 0.0)])
@@ -87,6 +87,26 @@ def test_noise_breaks_the_ties_of_the_large_module_only_a_little() -> None:
     assert 0 < (y - x).abs().mean() < 0.1 * x.mean()
     weight = layers["ct_conv1_1"].get_submodule("conv").weight
     assert not torch.equal(weight[0], weight[1])  # type: ignore[index]
+
+
+def test_weights_of_equation_5() -> None:
+    """C / c of the maps after the layer: 1/2 for 2 C of them, and 1 for the C of the last layer."""
+    layers = context_module("large", 2, noise=0.0)
+    first, last = layers["ct_conv1_1"].get_submodule("conv").weight, layers["ct_final"].weight
+    assert isinstance(first, Tensor)
+    assert isinstance(last, Tensor)
+    assert first[:, :, 1, 1].tolist() == [[0.5, 0], [0.5, 0], [0, 0.5], [0, 0.5]]
+    assert first.sum() == 2.0
+    assert last.flatten(1).tolist() == [[1.0] * 32 + [0.0] * 32, [0.0] * 32 + [1.0] * 32]
+
+
+def test_truncation_of_table_1() -> None:
+    """Every layer but the last cuts off what is below 0."""
+    for part in context_module("basic", 2).values():
+        conv = part if isinstance(part, Conv) else part.get_submodule("conv")
+        nn.init.constant_(conv.bias, -9.0)  # type: ignore[arg-type]
+        y = part(torch.rand(1, 2, 40, 40))
+        assert (y < 0).any() == (part is conv)
 
 
 def test_context_after_the_front_end_changes_nothing_at_first() -> None:
