@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-Task = Literal["classification", "segmentation"]
+Task = Literal["classification", "segmentation", "unsupervised"]
 Quantity = Literal["parameters", "connections", "neurons", "macs", "output_size"]
 
 

@@ -39,6 +39,8 @@ def build(
     and takes N x C x H x W; a classifier returns logits N x classes, a network for segmentation N x classes x H x W.
     """
     module, function = card(name).builder.split(":")
+    if card(name).task == "unsupervised":
+        raise InputError(f"model {name!r} learns without labels and is no classifier to build: use {module}.{function}")
     builder = getattr(import_module(module), function)
     known = set(inspect.signature(builder).parameters) - {"row", "classes", "channels", "size"}
     for option in options:
