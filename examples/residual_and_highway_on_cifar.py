@@ -1,7 +1,7 @@
 """A residual and a highway network learn part of CIFAR-10, on a schedule of minutes instead of days.
 
 Claim: ResNet-20 and Highway 1, trained from scratch for 10 epochs on 12,500 of the 50,000 training pictures, know at
-least 60 and 50 per cent of the test pictures. (The papers, with all pictures and 182 and 400 epochs: 91.25 and 89.18.)
+least 55 and 45 per cent of the test pictures. (The papers, with all pictures and 182 and 400 epochs: 91.25 and 89.18.)
 Run: python examples/residual_and_highway_on_cifar.py FOLDER (the six files data_batch_1.bin ... test_batch.bin; about
 ten minutes for each network on two cores; --images 500 --epochs 1 --floor 0.05 shows in a minute that it works)
 """
@@ -75,13 +75,13 @@ def main() -> None:
     parser.add_argument("--tests", type=int, default=10_000, help="test pictures")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--floor", type=float, default=None, help="the accuracy to reach instead of 0.6 and 0.5")
+    parser.add_argument("--floor", type=float, default=None, help="the accuracy to reach instead of 0.55 and 0.45")
     parser.add_argument("--out", type=Path, default=None, help="where the two runs are kept; nowhere unless given")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "cifar10"
         write_part(arguments.folder, data, arguments.images, arguments.tests)
-        for recipe, floor in ((RESNET, 0.6), (HIGHWAY, 0.5)):
+        for recipe, floor in ((RESNET, 0.55), (HIGHWAY, 0.45)):
             shortened = recipe.replace(epochs=arguments.epochs)
             trained = train(shortened, data, arguments.out or Path(scratch), arguments.threads)
             least = floor if arguments.floor is None else arguments.floor
