@@ -13,7 +13,7 @@ class Plain:
     """The tensors of a network's state, one layer at a time, and what the layers as typed in the tests cost."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.tensors = list(model.state_dict().items())
+        self.tensors: list[tuple[str, Tensor]] = list(model.state_dict().items())
         self.parameters = self.macs = 0
 
     def conv(self, x: Tensor, filters: int, kernel: int | Size = 1, stride: int = 1, *, valid: bool = False) -> Tensor:
@@ -26,8 +26,8 @@ class Plain:
         x = F.conv2d(x, weight, stride=stride, padding=padding)
         self._count(weight, x)
         self.parameters += 2 * filters
-        normal: Tensor = scale * (x.movedim(1, -1) - mean) / (variance + 0.001).sqrt() + shift
-        return normal.movedim(-1, 1).relu()
+        normal = scale * (x.movedim(1, -1) - mean) / (variance + 0.001).sqrt() + shift
+        return F.relu(normal.movedim(-1, 1))
 
     def linear_conv(self, x: Tensor, filters: int) -> Tensor:
         """A 1 x 1 convolution with a bias and nothing behind it."""

@@ -222,7 +222,7 @@ def test_wrong_calls(name: str) -> None:
                 build(name, **options)  # type: ignore[arg-type]
             assert str(caught.value).startswith(sentence)
         net = build(name, classes=2, channels=1, size=(80, 90), dropout=0.5, recompute=True)
-        assert net.recompute == set(net.order[:-3])  # type: ignore[arg-type, index]
+        assert net.recompute == set(net.order[:-3])  # type: ignore[index]
         assert net.get_submodule("dropout").p == 0.5
         for method in ("forward", "features", "forward_auxiliaries"):
             with pytest.raises(InputError) as caught:
