@@ -1,6 +1,16 @@
 """A look inside networks: what each layer gives out, costs and sees. Data only, nothing is drawn."""
 
+from striate.insight._published import Checked, check_published
 from striate.insight._rows import Row
-from striate.insight._summary import Summary, Totals, summarize
+from striate.insight._summary import ReceptiveField, Summary, Totals, receptive_field, summarize
 
-__all__ = ["Row", "Summary", "Totals", "summarize"]
+__all__ = [
+    "Checked",
+    "ReceptiveField",
+    "Row",
+    "Summary",
+    "Totals",
+    "check_published",
+    "receptive_field",
+    "summarize",
+]

@@ -8,7 +8,7 @@ from functools import partial
 from torch import nn
 
 from striate.insight._cost import Cost, cost
-from striate.insight._fields import supports
+from striate.insight._support import Support
 from striate.insight._trace import Operation, Trace
 
 Size = tuple[int, ...]
@@ -55,7 +55,7 @@ class Row:
 class Rows:
     """Gathers the operations of a trace into rows, and gives each parameter to the first row that uses it."""
 
-    def __init__(self, module: nn.Module, record: Trace, batch: int) -> None:
+    def __init__(self, module: nn.Module, record: Trace, supports: dict[int, Support], batch: int) -> None:
         self.module, self.record, self.batch = module, record, batch
         self.weights = dict(module.named_parameters())
         self.buffers = dict(module.named_buffers())
@@ -68,7 +68,7 @@ class Rows:
         self.taken: dict[str, str] = {}  # parameter or buffer -> the row that has it
         self.memories = {record.values[number].memory for number in record.inputs}
         self.of_owner: dict[int, list[Operation]] = {}
-        self.supports = supports(record)
+        self.supports = supports
 
     def build(self) -> list[Row]:
         """Return the rows in the order in which layers and operations began."""

@@ -2,15 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from fractions import Fraction
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from striate.errors import InputError, did_you_mean
 from striate.insight._failure import explain
+from striate.insight._fields import supports
 from striate.insight._rows import Row, Rows, Size
+from striate.insight._support import Support
 from striate.insight._trace import Trace, trace
+
+
+class ReceptiveField(NamedTuple):
+    """What units see of the input on each axis: how many positions, and how far apart neighbouring units look.
+
+    `stride` is () where the output has no such axis any more. Not `exact`: a bound.
+    """
+
+    size: Size
+    stride: tuple[Fraction, ...]
+    exact: bool
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,7 @@ class Summary:
     rows: tuple[Row, ...]
     failure: str | None = None
     sizes: dict[str, Size] = field(default_factory=dict, repr=False)  # of every module's output
+    fields: dict[str, ReceptiveField] = field(default_factory=dict, repr=False)  # likewise
     aliases: dict[str, str] = field(default_factory=dict, repr=False)  # other paths of modules -> the rows' path
 
     def output_size(self, path: str = "") -> Size:
@@ -43,10 +58,11 @@ class Summary:
         A module that is called several times gives its first. Raises InputError if there is no such module or it was
         not called.
         """
-        path = self.aliases.get(path, path)
-        if path not in self.sizes:
-            raise InputError(f"no module {path!r} was called{did_you_mean(path, self.sizes)}")
-        return self.sizes[path]
+        return self.sizes[self._called(path)]
+
+    def receptive_field(self, path: str = "") -> ReceptiveField:
+        """Return the receptive field of any module's output; "" is the network. Raises InputError as output_size."""
+        return self.fields[self._called(path)]
 
     def totals(self, path: str = "", without: Sequence[str] = ()) -> Totals:
         """Return the sums over the rows of a module, leaving out the modules under the paths `without`.
@@ -61,6 +77,12 @@ class Summary:
         rows = [r for r in self.rows if _under(r.name, inside) and not any(_under(r.name, other) for other in outside)]
         return Totals(**{name: sum(getattr(row, name) for row in rows) for name in Totals.__dataclass_fields__})
 
+    def as_text(self, *, width: int = 100, wide: bool = False) -> str:
+        """Return the table for a terminal of so many columns; `wide` adds neurons, connections, weights and notes."""
+        from striate.insight._text import table
+
+        return table(self, width=width, wide=wide)
+
     def to_json(self) -> dict[str, Any]:
         """Return the summary as JSON values; effective strides are strings such as "2" or "1/2"."""
         rows = [
@@ -68,6 +90,12 @@ class Summary:
         ]
         totals = asdict(self.totals())
         return {"input_size": list(self.input_size), "rows": rows, "totals": totals, "failure": self.failure}
+
+    def _called(self, path: str) -> str:
+        path = self.aliases.get(path, path)
+        if path not in self.sizes:
+            raise InputError(f"no module {path!r} was called{did_you_mean(path, self.sizes)}")
+        return path
 
 
 def summarize(
@@ -89,13 +117,26 @@ def summarize(
     """
     examples, size = _examples(module, input_size, inputs, batch)
     record = trace(module, examples, hopeless=lambda seen: explain(module, seen)[1])
+    known = supports(record)
     return Summary(
         input_size=size,
-        rows=tuple(Rows(module, record, batch).build()),
+        rows=tuple(Rows(module, record, known, batch).build()),
         failure=None if record.error is None else explain(module, record)[0],
-        sizes=_sizes(record),
+        sizes={path: record.values[number].shape[1:] for path, number in _outputs(record).items()},
+        fields={path: _field(known.get(number)) for path, number in _outputs(record).items()},
         aliases=_aliases(module),
     )
+
+
+def receptive_field(module: nn.Module, input_size: Sequence[int] | None = None, layer: str = "") -> ReceptiveField:
+    """Return what the units of a layer, or of the whole network, see of the input.
+
+    Arguments as for `summarize`. Raises InputError for an unknown layer or one that was not reached.
+    """
+    summary = summarize(module, input_size)
+    if summary.failure is not None and layer not in summary.fields:
+        raise InputError(summary.failure)
+    return summary.receptive_field(layer)
 
 
 def _examples(
@@ -123,12 +164,20 @@ def _examples(
     return [torch.zeros((1, *whole), dtype=like.dtype, device=like.device)], whole
 
 
-def _sizes(record: Trace) -> dict[str, Size]:
-    sizes: dict[str, Size] = {}
+def _outputs(record: Trace) -> dict[str, int]:
+    """The value that each module's first call gave."""
+    outputs: dict[str, int] = {}
     for call in record.calls:
         if call.outputs:
-            sizes.setdefault(call.path, record.values[call.outputs[0]].shape[1:])
-    return sizes
+            outputs.setdefault(call.path, call.outputs[0])
+    return outputs
+
+
+def _field(support: Support | None) -> ReceptiveField:
+    if support is None:
+        return ReceptiveField((), (), exact=True)
+    exact = all(field.exact for field in support.fields)
+    return ReceptiveField(tuple(field.size for field in support.fields), support.stride(), exact)
 
 
 def _aliases(module: nn.Module) -> dict[str, str]:
