@@ -130,6 +130,8 @@ def dilated(
     """
     name = f"dilated-{row}" if row == "frontend" else f"dilated-context-{row}"
     width, dropout = require_width(name, width), require_fraction(name, "dropout", dropout)
+    recompute = require_flag(name, "recompute", recompute)
+    input_size = (channels, *chosen_size(name, size, SIZE, (1, 1)))
     parts: dict[str, nn.Module] = {}
     maps = channels
     for block, (convolutions, block_maps, dilation, pool) in enumerate(BLOCKS, 1):
@@ -150,8 +152,8 @@ def dilated(
         name,
         parts,
         {} if row == "frontend" else context_module(row, classes),
-        input_size=(channels, *chosen_size(name, size, SIZE, (1, 1))),
-        recompute=require_flag(name, "recompute", recompute),
+        input_size=input_size,
+        recompute=recompute,
     )
 
 

@@ -12,7 +12,7 @@ dense CRF that follows is `striate.models.dense_crf`. `width` other than 1 is ou
 
 from collections.abc import Mapping
 from math import ceil
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +61,7 @@ STAGES = (  # ResNet-101, the strides of res4 and res5 turned into rates
 )
 STRIDE = 8
 SCALES = (0.5, 0.75, 1.0)  # PAMI, section 4.1.1
-SIZES = {"v1": (321, 321), "v2": (321, 321)}  # crops to train on, PAMI section 4
+SIZE = (321, 321)  # the crops of the released training networks
 
 
 class DeepLab(Chain):
@@ -165,6 +165,7 @@ def deeplab_vgg16(
     """
     name = f"deeplab-{row}-vgg16" if row == "v2" else "deeplab-v1"
     width, dropout = require_width(name, width), require_fraction(name, "dropout", dropout)
+    settings = _settings(name, channels, size, multi_scale, recompute)
     rates, pool5a = ROWS[row]
     parts: dict[str, nn.Module] = {}
     maps = channels
@@ -190,7 +191,7 @@ def deeplab_vgg16(
     else:
         heads = [head(rate, f"_{number}") for number, rate in enumerate(rates, 1)]
         parts["aspp"] = Pyramid({f"rate{rate}": _named(layers) for rate, layers in zip(rates, heads, strict=True)})
-    return _finished(name, parts, channels, SIZES[row], size, multi_scale, recompute)
+    return _finished(DeepLab(name, parts, **settings))
 
 
 def deeplab_resnet101(
@@ -207,11 +208,11 @@ def deeplab_resnet101(
     Options as for `deeplab_vgg16`. Raises InputError.
     """
     name = "deeplab-v2-resnet101"
-    width = require_width(name, width)
+    width, settings = require_width(name, width), _settings(name, channels, size, multi_scale, recompute)
     parts, maps = resnet_parts(STAGES, channels, width)
     branches = {f"rate{rate}": Conv(maps, classes, 3, padding=rate, dilation=rate) for rate in RATES}
     parts["aspp"] = Pyramid(branches)
-    return _finished(name, parts, channels, SIZES["v2"], size, multi_scale, recompute)
+    return _finished(DeepLab(name, parts, **settings))
 
 
 def resnet_parts(stages: tuple[Stage, ...], channels: int, width: float) -> tuple[dict[str, nn.Module], int]:
@@ -255,25 +256,22 @@ def _named(layers: Mapping[str, nn.Module]) -> nn.Sequential:
     return sequence
 
 
-def _finished(
-    name: str,
-    parts: Mapping[str, nn.Module],
-    channels: int,
-    usual: tuple[int, int],
-    size: tuple[int, int] | None,
-    multi_scale: bool,
-    recompute: bool,
-) -> DeepLab:
-    model = DeepLab(
-        name,
-        parts,
-        input_size=(channels, *chosen_size(name, size, usual, (1, 1))),
-        scales=SCALES if require_flag(name, "multi_scale", multi_scale) else (1.0,),
-        recompute=require_flag(name, "recompute", recompute),
-    )
+def _settings(
+    name: str, channels: int, size: tuple[int, int] | None, multi_scale: bool, recompute: bool
+) -> dict[str, Any]:
+    """Return the arguments of a DeepLab, checked before anything is built."""
+    return {
+        "input_size": (channels, *chosen_size(name, size, SIZE, (1, 1))),
+        "scales": SCALES if require_flag(name, "multi_scale", multi_scale) else (1.0,),
+        "recompute": require_flag(name, "recompute", recompute),
+    }
+
+
+def _finished(model: DeepLab) -> DeepLab:
+    """Draw the weights: He's distribution, but N(0, 0.01) for the scores, as in the released training networks."""
     draw_he(model)
-    scores = [parts["fc8"]] if "fc8" in parts else list(parts["aspp"].children())
-    for layer in scores:
-        last = layer if isinstance(layer, Conv) else layer[-1]  # type: ignore[index]
-        draw_normal(last, 0.01)  # released training networks
+    last = model.get_submodule(model.order[-1])
+    branches = list(last.children()) if isinstance(last, Pyramid) else [last]
+    for branch in branches:
+        draw_normal([m for m in branch.modules() if isinstance(m, Conv)][-1], 0.01)
     return model

@@ -5,6 +5,7 @@ from striate.models.cards import (
     alexnet,
     context,
     convnet,
+    deconvnet,
     deeplab,
     fcn,
     googlenet,
@@ -39,6 +40,7 @@ _FAMILIES = (
     neocognitron,
     deeplab,
     context,
+    deconvnet,
 )
 
 MODELS: dict[str, Card] = {card.name: card for family in _FAMILIES for card in family.CARDS}
