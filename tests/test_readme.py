@@ -15,7 +15,7 @@ from pictures import write_idx, write_photos
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
-PAGES = ("docs/training.md", "docs/data.md")
+PAGES = ("docs/training.md", "docs/data.md", "docs/recipes.md")
 
 
 def blocks(page: str) -> list[tuple[str, str]]:

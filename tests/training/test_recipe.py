@@ -1,6 +1,7 @@
 """Recipes: typed settings, exact round trips, messages."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -63,7 +64,8 @@ def test_settings_take_the_type_of_their_field(setting: str, key: str, expected:
         ("data.crop_to=24", "data.crop_to=24: expected 2 values separated by a comma, each a whole number"),
         (
             "data.crop_to=40,40",
-            "preprocessing: crop_to must be (height, width) of 1 x 1 to 32 x 32, the size with its border, got (40, 40)",
+            "preprocessing: crop_to must be (height, width) of 1 x 1 to 32 x 32, the size with its border, "
+            "got (40, 40)",
         ),
         ("augmentation.zoom=2", "augmentation.zoom=2: expected 2 values separated by a comma, each a number"),
         ("optimizer.epsilon=0", "optimizer.epsilon=0.0: must be above 0"),
@@ -165,3 +167,12 @@ def test_unknown_names() -> None:
         named_recipe("lenet")
     with pytest.raises(InputError, match="unknown model 'lenet-5'; did you mean 'lenet5'"):
         default_recipe("mnist", "lenet-5")
+
+
+def test_every_setting_is_documented() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    pages = {name: (docs / f"{name}.md").read_text(encoding="utf-8") for name in ("training", "data")}
+    for key in keys():
+        room, _, setting = key.rpartition(".")
+        page = pages["data" if room == "augmentation" else "training"]
+        assert f"`{setting}`" in page or f"{room}.{setting}" in page or key == "name", key

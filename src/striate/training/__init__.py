@@ -11,8 +11,8 @@ from striate.training._recipe import (
     Recipe,
     ScheduleOptions,
 )
-from striate.training._recipes import RECIPES, default_recipe, named_recipe
 from striate.training._run import Run
+from striate.training.recipes import RECIPES, default_recipe, departures, named_recipe, smoke
 
 __all__ = [
     "CHECKPOINT_SECONDS",
@@ -28,9 +28,11 @@ __all__ = [
     "Step",
     "Trained",
     "default_recipe",
+    "departures",
     "fit",
     "named_recipe",
     "rbf_map",
     "rbf_mse",
     "resume",
+    "smoke",
 ]

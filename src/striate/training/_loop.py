@@ -134,7 +134,15 @@ class Trainer:
         lr = self.learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        logits, loss = self.outputs_and_loss(inputs, labels)
+        try:
+            logits, loss = self.outputs_and_loss(inputs, labels)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise StriateError(
+                f"batch normalisation needs more than one value per channel and this batch has {len(labels)} image: "
+                f"change the batch size so that none is left over, for example --set batch_size={recipe.batch_size + 1}"
+            ) from error
         value = float(loss.detach())
         self.require_sane(value)
         self.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,66 @@
+"""Which recipe a data set and a network get when nobody names one."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from striate.models import card
+from striate.training._recipe import ModelOptions, Recipe
+from striate.training.recipes._data import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN
+from striate.training.recipes._names import RECIPES, named_recipe
+
+BY_DATA = {"digits": "digits", "mnist": "lenet5", "fashion-mnist": "small-images", "cifar10": "small-color-images"}
+
+
+class Pictures(NamedTuple):
+    """What a known set has of its own: means and deviations per channel, and whether a mirror image is as good."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    mirrored: bool
+
+
+PICTURES = {
+    "digits": Pictures((0.305,), (0.376,), mirrored=False),
+    "mnist": Pictures((0.131,), (0.308,), mirrored=False),
+    "fashion-mnist": Pictures((0.286,), (0.353,), mirrored=True),
+    "cifar10": Pictures(CIFAR10_MEAN, CIFAR10_STD, mirrored=True),
+}
+
+
+def default_recipe(data: str, model: str | None = None) -> Recipe:
+    """Return the recipe for a known data set or a folder (any other word), for its usual or the named model.
+
+    A network with a recipe of its own brings it, fitted to the channels, means and symmetry of a known set.
+    """
+    recipe = named_recipe(BY_DATA.get(data, "photos"))
+    if model is None or model == recipe.model.name:
+        return recipe
+    card(model)
+    if model in RECIPES:
+        return fitted(named_recipe(model), data)
+    if model == "convnet" and recipe.model.name == "lenet5":
+        return named_recipe("digits-convnet")
+    return recipe.replace(model=ModelOptions(model))
+
+
+def fitted(recipe: Recipe, data: str) -> Recipe:
+    """Return a recipe with a known set's channels (never more than its own), means and symmetry; folders stay."""
+    pictures = PICTURES.get(data)
+    if pictures is None:
+        return recipe
+    options, changes = recipe.data, recipe.augmentation
+    channels = min(options.channels, len(pictures.mean))
+    if channels < len(pictures.mean):
+        return recipe  # a network for grey pictures: their statistics are not those of the set's colours
+    mean, std = _reduced(options.mean, channels), _reduced(options.std, channels)
+    if options.mean in {IMAGENET_MEAN, CIFAR10_MEAN}:
+        mean = pictures.mean
+    if options.std == CIFAR10_STD:
+        std = pictures.std
+    if not pictures.mirrored:
+        changes = replace(changes, flip=0.0)
+    return recipe.replace(data=replace(options, channels=channels, mean=mean, std=std), augmentation=changes)
+
+
+def _reduced(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return values if len(values) <= channels else (sum(values) / len(values),)
