@@ -67,7 +67,8 @@ SIZE = (321, 321)  # the crops of the released training networks
 class DeepLab(Chain):
     """A DeepLab: N x C x H x W -> logits N x classes x H x W, H and W of 1 or more.
 
-    With `scales`, the network sees the picture at each of them and the largest score stands, pixel by pixel.
+    `stride` is that of the scores. With `scales`, the network sees the picture at each of them and the largest score
+    stands, pixel by pixel.
     """
 
     def __init__(
@@ -76,12 +77,13 @@ class DeepLab(Chain):
         parts: Mapping[str, nn.Module],
         *,
         input_size: tuple[int, int, int],
+        stride: int = STRIDE,
         scales: tuple[float, ...] = (1.0,),
         recompute: bool = False,
     ) -> None:
         again = tuple(parts) if recompute else ()
         super().__init__(name, parts, input_size=input_size, smallest=(1, 1), recompute=again)
-        self.scales = scales
+        self.stride, self.scales = stride, scales
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return the output of every layer at scale 1 by the paper's name, and the logits, of all scales."""
@@ -96,12 +98,12 @@ class DeepLab(Chain):
     def _fused(self, x: Tensor, scores: Tensor) -> Tensor:
         """Return the logits, given the scores at scale 1."""
         size = (x.shape[2], x.shape[3])
-        logits = enlarged(scores, size)
+        logits = enlarged(scores, size, self.stride)
         for scale in self.scales:
             if scale != 1.0:
                 small = (ceil(size[0] * scale), ceil(size[1] * scale))
                 scores = super().forward(F.interpolate(x, small, mode="bilinear", align_corners=True))
-                again = F.interpolate(enlarged(scores, small), size, mode="bilinear", align_corners=True)
+                again = F.interpolate(enlarged(scores, small, self.stride), size, mode="bilinear", align_corners=True)
                 logits = torch.maximum(logits, again)
         return logits
 
@@ -236,15 +238,15 @@ def resnet_parts(stages: tuple[Stage, ...], channels: int, width: float) -> tupl
     return parts, maps
 
 
-def enlarged(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Interpolate scores of every 8th pixel, the first of them pixel 0, to all pixels of a size.
+def enlarged(scores: Tensor, size: tuple[int, int], stride: int = STRIDE) -> Tensor:
+    """Interpolate scores of every `stride`-th pixel, the first of them pixel 0, to all pixels of a size.
 
     Pixels beyond the last score, which a ResNet can leave, take that score.
     """
     for axis in (2, 3):
-        if STRIDE * (scores.shape[axis] - 1) + 1 < size[axis - 2]:
+        if stride * (scores.shape[axis] - 1) + 1 < size[axis - 2]:
             scores = torch.cat([scores, scores.narrow(axis, scores.shape[axis] - 1, 1)], axis)
-    places = [STRIDE * (n - 1) + 1 for n in scores.shape[2:]]
+    places = [stride * (n - 1) + 1 for n in scores.shape[2:]]
     full = F.interpolate(scores, places, mode="bilinear", align_corners=True)
     return full[:, :, : size[0], : size[1]]
 

@@ -7,6 +7,7 @@ from striate.models.cards import (
     convnet,
     deconvnet,
     deeplab,
+    deformable,
     fcn,
     googlenet,
     highway,
@@ -41,6 +42,7 @@ _FAMILIES = (
     deeplab,
     context,
     deconvnet,
+    deformable,
 )
 
 MODELS: dict[str, Card] = {card.name: card for family in _FAMILIES for card in family.CARDS}
