@@ -25,7 +25,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 # The tested versions of everything stand in constraints.txt; pip takes the CPU build of PyTorch where it is offered.
-$(READY): pyproject.toml setup.py constraints.txt
+$(READY): pyproject.toml setup.py constraints.txt $(wildcard src/striate/ops/impl/native/*.cpp src/striate/ops/impl/native/*.h)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)

@@ -13,7 +13,10 @@ from torch import Tensor
 
 from striate import ops
 
-IMPLEMENTATIONS = ("aten", "reference")
+IMPLEMENTATIONS = (
+    "aten",
+    "reference",
+)  # of every operator in every dtype; the native ones are judged in test_native.py
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 # largest error allowed, relative to the largest output. A sum of some tens of products loses one or two digits of a

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from judge_bench import NOT_OFFERED, compare, operators, pairs, tolerance
+from judge_bench import IMPLEMENTATIONS, NOT_OFFERED, compare, operators, pairs, tolerance
 from judge_draws import draw
 from judge_record import relative_error, summarize
 
@@ -21,7 +21,7 @@ def test_every_judge_agrees(operator):
     assert wrong == []
     assert {(verdict.judge, verdict.impl) for verdict in verdicts} == set(pairs(operator))
     dtypes = {(verdict.impl, verdict.dtype) for verdict in verdicts}
-    assert dtypes == {(impl, dtype) for impl in TABLE[operator] for dtype in ("float64", "float32", "bfloat16")}
+    assert dtypes == {(impl, dtype) for impl in IMPLEMENTATIONS for dtype in ("float64", "float32", "bfloat16")}
 
 
 def test_every_operator_is_judged():

@@ -90,12 +90,14 @@ def test_explain_dispatch(calls):
     assert ops.explain_dispatch("conv", X, W, stride=2) == {
         "probe": "passed over: stride (2, 2)",
         "aten": "taken",
+        "native": after,
         "reference": after,
     }
     assert ops.explain_dispatch("conv", X, w=W)["probe"] == "taken"
     assert ops.explain_dispatch("conv", X, W, impl="aten") == {
         "probe": "not asked: 'aten' was asked for",
         "aten": "taken",
+        "native": "not asked: 'aten' was asked for",
         "reference": "not asked: 'aten' was asked for",
     }
     with ops.use_impl("reference"):

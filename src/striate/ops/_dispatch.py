@@ -30,6 +30,7 @@ R = TypeVar("R")
 TABLE: dict[str, dict[str, str]] = {
     "conv": {
         "aten": "striate.ops.impl.aten.conv",
+        "native": "striate.ops.impl.native.conv",
         "reference": "striate.ops.impl.reference.conv",
     },
     "conv_transpose": {
@@ -42,6 +43,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "max_pool": {
         "aten": "striate.ops.impl.aten.max_pool",
+        "native": "striate.ops.impl.native.max_pool",
         "reference": "striate.ops.impl.reference.max_pool",
     },
     "avg_pool": {
@@ -57,6 +59,7 @@ TABLE: dict[str, dict[str, str]] = {
         "reference": "striate.ops.impl.reference.subsample",
     },
     "local_response_norm": {
+        "native": "striate.ops.impl.native.local_response_norm",
         "aten": "striate.ops.impl.aten.local_response_norm",
         "reference": "striate.ops.impl.reference.local_response_norm",
     },
@@ -119,7 +122,7 @@ def explain_dispatch(operator: str, *args: Any, **kwargs: Any) -> dict[str, str]
 
     >>> import torch
     >>> explain_dispatch("conv", torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 3, 3))
-    {'aten': 'taken', 'reference': "not asked: 'aten' comes first"}
+    {'aten': 'taken', 'native': "not asked: 'aten' comes first", 'reference': "not asked: 'aten' comes first"}
     """
     if operator not in TABLE:
         raise InputError(f"explain_dispatch: unknown operator {operator!r}{did_you_mean(operator, TABLE)}")

@@ -1,0 +1,1 @@
+"""Striate's own kernels for CPUs, in C++: see `library.py` for how they are found and `kernels.h` for what there is."""

@@ -1,0 +1,101 @@
+"""Convolution with 3 x 3 kernels and stride 1 by Winograd's minimal filtering, with its gradients."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from striate.geometry import Window
+from striate.ops._conv import ConvForm
+from striate.ops.impl.aten import conv as aten
+from striate.ops.impl.native import winograd
+from striate.ops.impl.native.library import channels_last, differentiable_again, unusable
+
+_FEWEST_CHANNELS = 16  # of a group, in and out: below, the direct way is as fast
+_TILE = 4
+
+
+def supports(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | None:
+    """Return None, or why the kernel does not compute this."""
+    if reason := unusable(x, w, b):
+        return reason
+    window = form.window
+    if window.kernel != (3, 3) or window.stride != (1, 1) or window.dilation != (1, 1) or window.upsamples:
+        return "windows other than 3 x 3 of stride 1 without dilation"
+    if form.links is not None or form.flip:
+        return "link tables and turned kernels"
+    if not channels_last(x):
+        return "a memory layout other than channels last (images N x C x H x W)"
+    if min(w.shape[0] // form.groups, w.shape[1]) < _FEWEST_CHANNELS:
+        return f"fewer than {_FEWEST_CHANNELS} channels in or out of a group"
+    return None
+
+
+def forward(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+    """Return N x P x outputs, channels last."""
+    (top, bottom), (left, right) = form.window.padding
+    result: Tensor = _conv(x, w, b, [top, bottom, left, right], form.groups)
+    return result
+
+
+@torch.library.custom_op("striate::conv3x3", mutates_args=(), device_types="cpu")
+def _conv(x: Tensor, w: Tensor, b: Tensor | None, padding: list[int], groups: int) -> Tensor:
+    return winograd.conv(x, winograd.pack(w, groups, _TILE), b, _four(padding))
+
+
+@torch.library.custom_op("striate::conv3x3_grad_input", mutates_args=(), device_types="cpu")
+def _grad_input(grad: Tensor, w: Tensor, padding: list[int], groups: int) -> Tensor:
+    turned = _four([2 - p for p in padding])
+    return winograd.conv(grad, winograd.pack_transposed(w, groups, _TILE), None, turned)
+
+
+@torch.library.custom_op("striate::conv3x3_grad_weight", mutates_args=(), device_types="cpu")
+def _grad_weight(x: Tensor, grad: Tensor, padding: list[int], groups: int) -> Tensor:
+    return winograd.grad_weight(x, grad, groups, _four(padding), _TILE)
+
+
+@_conv.register_fake
+def _(x: Tensor, w: Tensor, b: Tensor | None, padding: list[int], groups: int) -> Tensor:
+    top, bottom, left, right = padding
+    size = (x.shape[0], w.shape[0], x.shape[2] + top + bottom - 2, x.shape[3] + left + right - 2)
+    return x.new_empty(size).contiguous(memory_format=torch.channels_last)
+
+
+@_grad_input.register_fake
+def _(grad: Tensor, w: Tensor, padding: list[int], groups: int) -> Tensor:
+    top, bottom, left, right = padding
+    size = (grad.shape[0], w.shape[1] * groups, grad.shape[2] + 2 - top - bottom, grad.shape[3] + 2 - left - right)
+    return grad.new_empty(size).contiguous(memory_format=torch.channels_last)
+
+
+@_grad_weight.register_fake
+def _(x: Tensor, grad: Tensor, padding: list[int], groups: int) -> Tensor:
+    return x.new_empty((grad.shape[1], x.shape[1] // groups, 3, 3))
+
+
+def _setup(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None, list[int], int], output: Tensor) -> None:
+    x, w, b, ctx.padding, ctx.groups = inputs
+    ctx.has_bias = b is not None
+    ctx.save_for_backward(x, w, *([b] if b is not None else []))
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, w, *b = ctx.saved_tensors
+    top, bottom, left, right = ctx.padding
+    if torch.is_grad_enabled():
+        window = Window((3, 3), (1, 1), ((top, bottom), (left, right)), (1, 1), (1, 1))
+        form = ConvForm(window, ctx.groups, None, False)
+        grads = differentiable_again(lambda x, w, *b: aten.forward(form, x, w, b[0] if b else None), (x, w, *b), grad)
+        return *grads, *([] if b else [None]), None, None
+    grad_x = _grad_input(grad, w, ctx.padding, ctx.groups) if ctx.needs_input_grad[0] else None
+    grad_w = _grad_weight(x, grad, ctx.padding, ctx.groups) if ctx.needs_input_grad[1] else None
+    grad_b = grad.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+    return grad_x, grad_w, grad_b, None, None
+
+
+def _four(padding: list[int]) -> tuple[int, int, int, int]:
+    top, bottom, left, right = padding
+    return top, bottom, left, right
+
+
+_conv.register_autograd(_differentiate, setup_context=_setup)

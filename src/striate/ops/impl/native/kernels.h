@@ -1,0 +1,65 @@
+// The kernels that every instruction set compiles, as one list: name, parameters, arguments.
+// All images are channels last (N x H x W x C, contiguous); `threads` is how many threads may be used.
+#pragma once
+#include <cstdint>
+
+namespace striate {
+
+// A pooling window over two axes; low padding only, for the outputs say where the high one ends.
+struct PoolShape {
+  int64_t batch, height, width, channels, out_height, out_width;
+  int64_t kernel_y, kernel_x, stride_y, stride_x, low_y, low_x, dilation_y, dilation_x;
+};
+
+// A convolution of stride 1; `in_channels` and `out_channels` of one group, pixels x_pixel and y_pixel floats apart.
+struct ConvShape {
+  int64_t batch, height, width, in_channels, x_pixel;
+  int64_t out_height, out_width, out_channels, y_pixel, low_y, low_x;
+};
+
+// A 3 x 3 weight in any layout: how far apart (in floats) neighbours are. Negative strides turn the kernel around.
+struct WeightShape {
+  int64_t out_channels, in_channels, out_stride, in_stride, y_stride, x_stride;
+};
+
+#define STRIATE_KERNELS(KERNEL)                                                                                       \
+  KERNEL(lrn_forward,                                                                                                 \
+         (const float* x, float* y, int64_t pixels, int64_t channels, int64_t size, float alpha, float k, int threads), \
+         (x, y, pixels, channels, size, alpha, k, threads))                                                           \
+  KERNEL(lrn_backward,                                                                                                \
+         (const float* x, const float* grad_y, float* grad_x, int64_t pixels, int64_t channels, int64_t size,         \
+          float alpha, float k, int threads),                                                                         \
+         (x, grad_y, grad_x, pixels, channels, size, alpha, k, threads))                                              \
+  KERNEL(max_pool_forward, (const float* x, float* y, uint8_t* taps, const PoolShape* shape, int threads),             \
+         (x, y, taps, shape, threads))                                                                                \
+  KERNEL(max_pool_backward,                                                                                           \
+         (const float* grad_y, const uint8_t* taps, float* grad_x, const PoolShape* shape, int threads),              \
+         (grad_y, taps, grad_x, shape, threads))                                                                      \
+  KERNEL(winograd_conv_pack,                                                                                          \
+         (const float* w, float* packed, const WeightShape* shape, int64_t tile, int threads),                        \
+         (w, packed, shape, tile, threads))                                                                           \
+  KERNEL(winograd_conv,                                                                                               \
+         (const float* x, const float* packed, const float* bias, const float* other, float* y,                       \
+          const ConvShape* shape, int64_t relu, int64_t tile, int64_t block, int64_t chunk, int threads),             \
+         (x, packed, bias, other, y, shape, relu, tile, block, chunk, threads))                                       \
+  KERNEL(winograd_conv_grad_weight,                                                                                   \
+         (const float* x, const float* grad_y, float* grad_w, const ConvShape* shape, int64_t tile, int64_t chunk,     \
+          int threads),                                                                                               \
+         (x, grad_y, grad_w, shape, tile, chunk, threads))
+
+// One instruction set's kernels.
+struct Kernels {
+  const char* name;
+  int64_t panel;  // packed weights are padded to a multiple of so many output channels
+#define STRIATE_POINTER(name, parameters, arguments) void(*name) parameters;
+  STRIATE_KERNELS(STRIATE_POINTER)
+#undef STRIATE_POINTER
+};
+
+extern const Kernels plain_kernels;
+#if defined(__x86_64__)
+extern const Kernels avx2_kernels;
+extern const Kernels avx512_kernels;
+#endif
+
+}  // namespace striate

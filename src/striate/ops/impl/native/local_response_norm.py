@@ -1,0 +1,73 @@
+"""Local response normalisation by `local_response_norm.h`: one pass over each pixel's channels."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from striate.ops._local_response_norm import LocalResponseNormForm
+from striate.ops.impl.aten import local_response_norm as aten
+from striate.ops.impl.native.library import as_channels_last, channels_last, differentiable_again, kernel, unusable
+
+_forward = kernel("lrn_forward", "ttiiiff")
+_backward = kernel("lrn_backward", "tttiiiff")
+
+
+def supports(form: LocalResponseNormForm, x: Tensor) -> str | None:
+    """Return None, or why the kernel does not compute this."""
+    if reason := unusable(x):
+        return reason
+    if x.ndim != 4 or not channels_last(x):
+        return "a memory layout other than channels last (images N x C x H x W)"
+    if form.beta != 0.75:
+        return f"beta={form.beta:g}, only 0.75"
+    return "k=0, where a pixel of zeros divides by zero" if form.k == 0 else None
+
+
+def forward(form: LocalResponseNormForm, x: Tensor) -> Tensor:
+    """Return a tensor of the shape and layout of x."""
+    result: Tensor = _lrn(x, form.size, form.alpha, form.k)
+    return result
+
+
+@torch.library.custom_op("striate::local_response_norm", mutates_args=(), device_types="cpu")
+def _lrn(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
+    x = as_channels_last(x)
+    y = torch.empty_like(x)
+    _forward(x, y, x.numel() // max(x.shape[1], 1), x.shape[1], size, alpha, k)
+    return y
+
+
+@torch.library.custom_op("striate::local_response_norm_backward", mutates_args=(), device_types="cpu")
+def _lrn_backward(x: Tensor, grad: Tensor, size: int, alpha: float, k: float) -> Tensor:
+    x, grad = as_channels_last(x), as_channels_last(grad)
+    result = torch.empty_like(x)
+    _backward(x, grad, result, x.numel() // max(x.shape[1], 1), x.shape[1], size, alpha, k)
+    return result
+
+
+@_lrn.register_fake
+def _(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.channels_last)
+
+
+@_lrn_backward.register_fake
+def _(x: Tensor, grad: Tensor, size: int, alpha: float, k: float) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.channels_last)
+
+
+def _setup(ctx: Any, inputs: tuple[Tensor, int, float, float], output: Tensor) -> None:
+    x, *ctx.settings = inputs
+    ctx.save_for_backward(x)
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None]:
+    (x,) = ctx.saved_tensors
+    size, alpha, k = ctx.settings
+    if torch.is_grad_enabled():
+        form = LocalResponseNormForm(size, alpha, 0.75, k)
+        return *differentiable_again(lambda x: aten.forward(form, x), (x,), grad), None, None, None
+    return _lrn_backward(x, grad, size, alpha, k), None, None, None
+
+
+_lrn.register_autograd(_differentiate, setup_context=_setup)

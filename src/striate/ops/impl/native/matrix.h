@@ -1,0 +1,89 @@
+// Small matrix products kept in registers: the inner loops of the convolutions.
+#pragma once
+#include "simd.h"
+
+namespace striate {
+namespace {
+
+// A block of kRows x kColumnVectors accumulators, with what is multiplied, fills the registers: 32 with AVX-512, else 16.
+constexpr int kRows = 6;
+constexpr int kColumnVectors = kLanes == 16 ? 4 : 2;
+
+// result (R rows) = a (R x depth) times panel (depth x kColumnVectors * kLanes, contiguous).
+template <int R>
+STRIATE_INLINE void multiply_rows(const float* a, int64_t a_row, const float* panel, float* result, int64_t result_row,
+                                  int64_t depth) {
+  Floats sums[R][kColumnVectors] = {};
+  for (int64_t d = 0; d < depth; ++d) {
+    Floats b[kColumnVectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumnVectors; ++j) b[j] = load(panel + (d * kColumnVectors + j) * kLanes);
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumnVectors; ++j) __builtin_prefetch(panel + ((d + 16) * kColumnVectors + j) * kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const Floats value = all(a[r * a_row + d]);
+#pragma GCC unroll 4
+      for (int j = 0; j < kColumnVectors; ++j) sums[r][j] += value * b[j];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumnVectors; ++j) store(result + r * result_row + j * kLanes, sums[r][j]);
+}
+
+// result (rows x panel) = a (rows x depth) times panel.
+inline void multiply(const float* a, int64_t a_row, const float* panel, float* result, int64_t result_row, int64_t rows,
+                     int64_t depth) {
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows)
+    multiply_rows<kRows>(a + r * a_row, a_row, panel, result + r * result_row, result_row, depth);
+  const float* const rest = a + r * a_row;
+  float* const out = result + r * result_row;
+  switch (rows - r) {
+    case 5: return multiply_rows<5>(rest, a_row, panel, out, result_row, depth);
+    case 4: return multiply_rows<4>(rest, a_row, panel, out, result_row, depth);
+    case 3: return multiply_rows<3>(rest, a_row, panel, out, result_row, depth);
+    case 2: return multiply_rows<2>(rest, a_row, panel, out, result_row, depth);
+    case 1: return multiply_rows<1>(rest, a_row, panel, out, result_row, depth);
+  }
+}
+
+// result (R rows) = [result +] a^T times b: a is depth x R (rows a_row apart), b a panel of `depth` rows. What was there
+// is added last, not first: sums over pieces lose fewer digits than one long sum.
+template <int R>
+STRIATE_INLINE void multiply_transposed_rows(const float* a, int64_t a_row, const float* b, float* result,
+                                             int64_t result_row, int64_t depth, bool add) {
+  Floats sums[R][kColumnVectors] = {};
+  for (int64_t d = 0; d < depth; ++d) {
+    Floats row[kColumnVectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumnVectors; ++j) row[j] = load(b + (d * kColumnVectors + j) * kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const Floats value = all(a[d * a_row + r]);
+#pragma GCC unroll 4
+      for (int j = 0; j < kColumnVectors; ++j) sums[r][j] += value * row[j];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumnVectors; ++j) {
+      float* const place = result + r * result_row + j * kLanes;
+      store(place, add ? sums[r][j] + load(place) : sums[r][j]);
+    }
+}
+
+// result (rows x panel) = [result +] a^T (rows x depth) times b (depth x panel).
+inline void multiply_transposed(const float* a, int64_t a_row, const float* b, float* result, int64_t result_row,
+                                int64_t rows, int64_t depth, bool add) {
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows)
+    multiply_transposed_rows<kRows>(a + r, a_row, b, result + r * result_row, result_row, depth, add);
+  for (; r < rows; ++r) multiply_transposed_rows<1>(a + r, a_row, b, result + r * result_row, result_row, depth, add);
+}
+
+}  // namespace
+}  // namespace striate

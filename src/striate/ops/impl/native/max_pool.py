@@ -1,0 +1,116 @@
+"""Maximum pooling over images by `max_pool.h`: channels innermost, one byte for the place of each maximum."""
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from striate.geometry import Window, output_size
+from striate.ops._max_pool import MaxPoolForm
+from striate.ops.impl.aten import max_pool as aten
+from striate.ops.impl.native.library import as_channels_last, channels_last, differentiable_again, kernel, unusable
+
+_forward = kernel("max_pool_forward", "ttts")
+_backward = kernel("max_pool_backward", "ttts")
+_MOST_TAPS = 255
+
+
+class PoolShape(ctypes.Structure):
+    """`PoolShape` of kernels.h."""
+
+    _fields_ = [
+        (name, ctypes.c_int64)
+        for name in (
+            *("batch", "height", "width", "channels", "out_height", "out_width"),
+            *("kernel_y", "kernel_x", "stride_y", "stride_x", "low_y", "low_x", "dilation_y", "dilation_x"),
+        )
+    ]
+
+
+def pool_shape(size: torch.Size, outputs: tuple[int, int], window: list[int]) -> PoolShape:
+    """Return the structure for an input N x C x H x W; window: kernel, stride, low padding, dilation, two of each."""
+    n, c, h, w = size
+    return PoolShape(n, h, w, c, *outputs, *window)
+
+
+def supports(form: MaxPoolForm, x: Tensor) -> str | None:
+    """Return None, or why the kernel does not compute this."""
+    if reason := unusable(x):
+        return reason
+    if x.ndim != 4 or not channels_last(x):
+        return "a memory layout other than channels last (images N x C x H x W)"
+    if form.switches:
+        return "switches"
+    taps = form.window.kernel[0] * form.window.kernel[1]
+    if taps > _MOST_TAPS:
+        return f"windows of {taps} positions, only up to {_MOST_TAPS}"
+    return "windows with zeros put between inputs" if form.window.upsamples else None
+
+
+def forward(form: MaxPoolForm, x: Tensor) -> Tensor:
+    """Return N x C x outputs, channels last."""
+    window = form.window
+    low = [padding[0] for padding in window.padding]
+    outputs = list(output_size(x.shape[2:], window, ceil=form.ceil))
+    values: Tensor = _max_pool(
+        x, [*window.kernel, *window.stride, *low, *window.dilation], outputs, _high(window), form.ceil
+    )[0]
+    return values
+
+
+def _high(window: Window) -> list[int]:
+    return [high for _, high in window.padding]
+
+
+@torch.library.custom_op("striate::max_pool", mutates_args=(), device_types="cpu")
+def _max_pool(x: Tensor, window: list[int], outputs: list[int], high: list[int], ceil: bool) -> tuple[Tensor, Tensor]:
+    x = as_channels_last(x)
+    values = torch.empty((*x.shape[:2], *outputs), memory_format=torch.channels_last)
+    taps = torch.empty_like(values, dtype=torch.uint8)
+    _forward(x, values, taps, pool_shape(x.shape, (outputs[0], outputs[1]), window))
+    return values, taps
+
+
+@torch.library.custom_op("striate::max_pool_backward", mutates_args=(), device_types="cpu")
+def _max_pool_backward(grad: Tensor, taps: Tensor, height: int, width: int, window: list[int]) -> Tensor:
+    grad = as_channels_last(grad)
+    n, c, *outputs = grad.shape
+    result = torch.empty((n, c, height, width), dtype=grad.dtype, memory_format=torch.channels_last)
+    _backward(grad, taps, result, pool_shape(result.shape, (outputs[0], outputs[1]), window))
+    return result
+
+
+@_max_pool.register_fake
+def _(x: Tensor, window: list[int], outputs: list[int], high: list[int], ceil: bool) -> tuple[Tensor, Tensor]:
+    values = x.new_empty((*x.shape[:2], *outputs)).contiguous(memory_format=torch.channels_last)
+    return values, torch.empty_like(values, dtype=torch.uint8)
+
+
+@_max_pool_backward.register_fake
+def _(grad: Tensor, taps: Tensor, height: int, width: int, window: list[int]) -> Tensor:
+    return grad.new_empty((*grad.shape[:2], height, width)).contiguous(memory_format=torch.channels_last)
+
+
+def _setup(
+    ctx: Any, inputs: tuple[Tensor, list[int], list[int], list[int], bool], output: tuple[Tensor, Tensor]
+) -> None:
+    x, ctx.window, _, ctx.high, ctx.ceil = inputs
+    ctx.save_for_backward(x, output[1])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _differentiate(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, None, None, None, None]:
+    x, taps = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        return *differentiable_again(lambda x: aten.forward(_form(ctx), x), (x,), grad), None, None, None, None
+    return _max_pool_backward(grad, taps, x.shape[2], x.shape[3], ctx.window), None, None, None, None
+
+
+def _form(ctx: Any) -> MaxPoolForm:
+    kernel_, stride, low, dilation = (tuple(ctx.window[i : i + 2]) for i in range(0, 8, 2))
+    padding = tuple(zip(low, ctx.high, strict=True))
+    return MaxPoolForm(Window(kernel_, stride, padding, dilation, (1, 1)), ctx.ceil, False)
+
+
+_max_pool.register_autograd(_differentiate, setup_context=_setup)

@@ -1,0 +1,141 @@
+"""Winograd convolution of images (`winograd.h`): packing weights, computing, the two gradients; no autograd here.
+
+`tile` is m of F(m x m, 3 x 3): 4 multiplies four times less than the direct way, 2 two and a quarter times less at
+about half the rounding error (measured in docs/performance.md). `padding` is (low, high) of y, then of x.
+"""
+
+import ctypes
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from striate.ops.impl.native.library import as_channels_last, kernel, panel
+
+_pack = kernel("winograd_conv_pack", "ttsi")
+_conv = kernel("winograd_conv", "tttttsiiii")
+_grad_weight = kernel("winograd_conv_grad_weight", "tttsii")
+
+_CACHE = 768 * 1024  # bytes of transformed tiles that one thread works on: most of a second-level cache
+_SHARED_CACHE = 8 * 1024 * 1024  # bytes of transformed tiles that all threads share
+_LARGEST_IN_BLOCKS = 256 * 256  # channels x channels: larger transformed weights are not read again for each block
+
+
+class ConvShape(ctypes.Structure):
+    """`ConvShape` of kernels.h."""
+
+    _fields_ = [
+        (name, ctypes.c_int64)
+        for name in (
+            *("batch", "height", "width", "in_channels", "x_pixel"),
+            *("out_height", "out_width", "out_channels", "y_pixel", "low_y", "low_x"),
+        )
+    ]
+
+
+class WeightShape(ctypes.Structure):
+    """`WeightShape` of kernels.h."""
+
+    _fields_ = [
+        (name, ctypes.c_int64)
+        for name in ("out_channels", "in_channels", "out_stride", "in_stride", "y_stride", "x_stride")
+    ]
+
+
+class Packed(NamedTuple):
+    """Transformed weights, one tensor per group: for the instruction set and the tile they were made for."""
+
+    groups: tuple[Tensor, ...]
+    tile: int
+    in_channels: int  # of one group
+    out_channels: int
+
+
+def pack(w: Tensor, groups: int, tile: int) -> Packed:
+    """Transform the kernels of a convolution, P x D/groups x 3 x 3 in any layout."""
+    outputs, inputs = w.shape[0] // groups, w.shape[1]
+    strides = w.stride()
+    return Packed(
+        tuple(_packed(part, outputs, inputs, strides, tile) for part in w.split(outputs)), tile, inputs, outputs
+    )
+
+
+def pack_transposed(w: Tensor, groups: int, tile: int) -> Packed:
+    """Transform the same kernels for the gradient of the input: turned around, outputs and inputs exchanged."""
+    outputs, inputs = w.shape[0] // groups, w.shape[1]
+    k, c, y, x = w.stride()
+    turned = [
+        part[:, :, 2:, 2:] for part in torch.split(w, outputs)
+    ]  # begins at the kernel's last place, goes backwards
+    return Packed(tuple(_packed(part, inputs, outputs, (c, k, -y, -x), tile) for part in turned), tile, outputs, inputs)
+
+
+def _packed(w: Tensor, outputs: int, inputs: int, strides: tuple[int, ...], tile: int) -> Tensor:
+    padded = -(-outputs // panel()) * panel()
+    result = torch.empty((tile + 2) ** 2 * padded * inputs)
+    _pack(w, result, WeightShape(outputs, inputs, *strides), tile)
+    return result
+
+
+def conv(
+    x: Tensor,
+    packed: Packed,
+    bias: Tensor | None,
+    padding: tuple[int, int, int, int],
+    *,
+    other: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """Return the convolution of x (N x C x H x W), plus bias, plus `other`, through a ReLU, channels last."""
+    x = as_channels_last(x)
+    n, _, h, w = x.shape
+    outputs = packed.out_channels * len(packed.groups)
+    size = (n, outputs, h + padding[0] + padding[1] - 2, w + padding[2] + padding[3] - 2)
+    y = torch.empty(size, memory_format=torch.channels_last)
+    block, chunk = _pieces(packed.in_channels, packed.out_channels, packed.tile)
+    for group, weights in enumerate(packed.groups):
+        first_in, first_out = group * packed.in_channels, group * packed.out_channels
+        shape = _shape(x, y, packed.in_channels, packed.out_channels, padding)
+        _conv(
+            x[:, first_in:],
+            weights,
+            None if bias is None else bias[first_out:],
+            None if other is None else other[:, first_out:],
+            y[:, first_out:],
+            shape,
+            int(relu),
+            packed.tile,
+            block,
+            chunk,
+        )
+    return y
+
+
+def grad_weight(x: Tensor, grad: Tensor, groups: int, padding: tuple[int, int, int, int], tile: int) -> Tensor:
+    """Return the gradient of the weights of a convolution of x for `grad` at its outputs, P x D/groups x 3 x 3."""
+    x, grad = as_channels_last(x), as_channels_last(grad)
+    inputs, outputs = x.shape[1] // groups, grad.shape[1] // groups
+    result = torch.empty(groups, 3, 3, inputs, outputs)
+    chunk = _even(_SHARED_CACHE // (4 * (tile + 2) ** 2 * (inputs + outputs)), 96, 1536)
+    for group in range(groups):
+        shape = _shape(x, grad, inputs, outputs, padding)
+        _grad_weight(x[:, group * inputs :], grad[:, group * outputs :], result[group], shape, tile, chunk)
+    return result.permute(0, 4, 3, 1, 2).reshape(groups * outputs, inputs, 3, 3)
+
+
+def _shape(x: Tensor, y: Tensor, inputs: int, outputs: int, padding: tuple[int, int, int, int]) -> ConvShape:
+    n, channels, h, w = x.shape
+    return ConvShape(n, h, w, inputs, channels, y.shape[2], y.shape[3], outputs, y.shape[1], padding[0], padding[2])
+
+
+def _pieces(inputs: int, outputs: int, tile: int) -> tuple[int, int]:
+    """Return (tiles of a thread's block, 0 to share each step among the threads; tiles of a shared chunk)."""
+    tile_bytes = 4 * (tile + 2) ** 2 * (inputs + outputs)
+    if inputs * outputs <= _LARGEST_IN_BLOCKS:
+        return _even(_CACHE // tile_bytes, 12, 96), 0
+    return 0, _even(_SHARED_CACHE * 2 // tile_bytes, 96, 1536)
+
+
+def _even(tiles: int, least: int, most: int) -> int:
+    """Return a number of tiles between two bounds that the micro-kernel's six rows divide."""
+    return max(least, min(most, tiles // 6 * 6))

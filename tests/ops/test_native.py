@@ -1,0 +1,278 @@
+"""The C++ kernels: against float64, on every instruction set, with any number of threads; and what they refuse."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from striate import ops
+from striate.errors import InputError
+from striate.ops import _dispatch
+from striate.ops.impl.native import conv as native_conv
+from striate.ops.impl.native import library, winograd
+from striate.ops.impl.native import local_response_norm as native_lrn
+from striate.ops.impl.native import max_pool as native_pool
+
+pytestmark = pytest.mark.skipif(library.library() is None, reason="the native extension was not built here")
+
+SETS = library.instruction_sets()
+CONTRACT = 2e-5  # of the largest output: what "high" precision promises
+LAST = torch.channels_last
+
+
+def images(*shape: int, seed: int = 0) -> torch.Tensor:
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return values.contiguous(memory_format=LAST) if len(shape) == 4 else values
+
+
+def error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest difference, relative to the largest value expected."""
+    assert found.shape == expected.shape
+    if not found.numel():
+        return 0.0
+    return float((found.double() - expected).abs().max() / expected.abs().max().clamp(min=1e-300))
+
+
+def with_gradients(function, inputs, grad_seed=9):
+    """The result of a function and the gradients of its inputs for one fixed gradient of its result."""
+    leaves = [x.detach().clone(memory_format=torch.preserve_format).requires_grad_() for x in inputs]
+    y = function(*leaves)
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(grad_seed)).to(y.dtype)
+    return [y.detach(), *torch.autograd.grad(y, leaves, grad)]
+
+
+def compare(call, inputs, bound=CONTRACT):
+    """The native result and gradients against aten's in float64, which is taken for the truth."""
+    found = with_gradients(lambda *a: call(*a, impl="native"), inputs)
+    expected = with_gradients(lambda *a: call(*a, impl="aten"), [x.double() for x in inputs])
+    for index, (a, b) in enumerate(zip(found, expected, strict=True)):
+        assert error(a, b) <= bound, f"result {index}: {error(a, b):.1e}"
+
+
+@pytest.mark.parametrize("name", SETS)
+@settings(max_examples=20, deadline=None)
+@given(
+    batch=st.integers(0, 3),
+    size=st.tuples(st.integers(1, 13), st.integers(1, 13)),
+    channels=st.tuples(st.integers(16, 40), st.integers(16, 70)),
+    groups=st.integers(1, 2),
+    padding=st.sampled_from(["valid", "same", "full", 1, 3, ((0, 2), (1, 0)), ((-1, 1), (2, 1))]),
+    bias=st.booleans(),
+    scale=st.sampled_from([1.0, 1e-12, 1e12]),
+)
+def test_convolution(name, batch, size, channels, groups, padding, bias, scale):
+    x = images(batch, channels[0] * groups, *size) * scale
+    w = images(channels[1] * groups, channels[0], 3, 3, seed=1)
+    inputs = [x, w] + ([images(channels[1] * groups, seed=2) * scale] if bias else [])
+    words = {"padding": padding, "groups": groups}
+    try:
+        ops.conv(*inputs, **words)
+    except InputError:  # the kernel is larger than the padded input
+        return
+    with library.use_instruction_set(name):
+        if batch:
+            compare(lambda *a, impl: ops.conv(*a, **words, impl=impl), inputs)
+        else:
+            assert torch.equal(ops.conv(*inputs, **words, impl="native"), ops.conv(*inputs, **words, impl="aten"))
+
+
+@pytest.mark.parametrize("tile", [2, 4])
+@pytest.mark.parametrize(("inputs", "outputs", "side"), [(64, 64, 28), (200, 48, 14), (512, 320, 7), (320, 512, 9)])
+def test_convolution_of_real_sizes(tile, inputs, outputs, side):
+    """Few channels in blocks, many in shared phases; F(2, 3) loses fewer digits than F(4, 3)."""
+    x, w = images(2, inputs, side, side), images(outputs, inputs, 3, 3, seed=1)
+    expected = torch.conv2d(x.double(), w.double(), padding=1)
+    y = winograd.conv(x, winograd.pack(w, 1, tile), None, (1, 1, 1, 1))
+    assert error(y, expected) <= (1e-5 if tile == 4 else 2e-6)
+    grad = torch.ones_like(y)
+    found = winograd.grad_weight(x, grad, 1, (1, 1, 1, 1), tile)
+    w_ = w.double().requires_grad_()
+    torch.conv2d(x.double(), w_, padding=1).backward(grad.double())
+    assert error(found, w_.grad) <= (1e-5 if tile == 4 else 2e-6)
+
+
+def test_what_follows_a_convolution_is_fused():
+    x, w, b, other = images(2, 20, 6, 5), images(24, 20, 3, 3, seed=1), images(24, seed=2), images(2, 24, 6, 5, seed=3)
+    y = winograd.conv(x, winograd.pack(w, 1, 4), b, (1, 1, 1, 1), other=other, relu=True)
+    expected = (torch.conv2d(x.double(), w.double(), b.double(), padding=1) + other.double()).relu()
+    assert error(y, expected) <= CONTRACT
+    assert float(y.min()) == 0.0
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("channels", [1, 3, 16, 33])
+def test_local_response_norm(name, size, channels):
+    with library.use_instruction_set(name):
+        compare(
+            lambda x, impl: ops.local_response_norm(x, size=size, alpha=0.3, k=0.7, impl=impl),
+            [images(2, channels, 3, 5)],
+            bound=2e-6,
+        )
+
+
+@pytest.mark.parametrize("name", SETS)
+@settings(max_examples=25, deadline=None)
+@given(
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    stride=st.integers(1, 3),
+    padding=st.sampled_from([0, 1, ((0, 1), (1, 0)), "same"]),
+    dilation=st.integers(1, 2),
+    ceil=st.booleans(),
+    size=st.tuples(st.integers(4, 11), st.integers(4, 11)),
+    channels=st.sampled_from([1, 5, 16, 19, 64]),
+)
+def test_max_pooling(name, kernel, stride, padding, dilation, ceil, size, channels):
+    """Equal to PyTorch's to the last bit, ties and NaN included."""
+    x = (images(2, channels, *size) * 2).round()  # many equal values
+    x[1, 0, 1, 2] = torch.nan
+    words = {"stride": stride, "padding": padding, "dilation": dilation, "ceil": ceil}
+    try:
+        expected = with_gradients(lambda x: ops.max_pool(x, kernel, **words, impl="aten"), [x])
+    except InputError:
+        return
+    with library.use_instruction_set(name):
+        found = with_gradients(lambda x: ops.max_pool(x, kernel, **words, impl="native"), [x])
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, equal_nan=True, rtol=1e-6, atol=1e-6)
+
+
+def each(x, w):
+    yield "conv", lambda x: ops.conv(x, w, padding=1, impl="native")
+    yield "local_response_norm", lambda x: ops.local_response_norm(x, impl="native")
+    yield "max_pool", lambda x: ops.max_pool(x, 3, stride=2, impl="native")
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_neither_threads_nor_the_rest_of_the_batch_change_a_bit(index):
+    x, w = images(5, 16, 14, 11), images(20, 16, 3, 3, seed=1)
+    _, call = list(each(x, w))[index]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = with_gradients(call, [x])
+        first = call(x[3:4])
+        torch.set_num_threads(4)
+        together = with_gradients(call, [x])
+    finally:
+        torch.set_num_threads(before)
+    for a, b in zip(alone, together, strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(first, alone[0][3:4])
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_second_derivatives_are_those_of_pytorch(index):
+    x, w = images(2, 16, 6, 5), images(16, 16, 3, 3, seed=1)
+
+    def second(x, w, impl):
+        call = (
+            lambda: ops.conv(x, w, padding=1, impl=impl),
+            lambda: ops.local_response_norm(x, alpha=0.5, impl=impl),
+            lambda: ops.max_pool(x, 2, impl=impl),
+        )[index]
+        (first,) = torch.autograd.grad(call().square().sum(), x, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), x)[0]
+
+    found = second(x.clone(memory_format=torch.preserve_format).requires_grad_(), w, "native")
+    expected = second(x.double().requires_grad_(), w.double(), "aten")
+    assert error(found, expected) <= CONTRACT
+
+
+def test_the_operators_are_registered_as_pytorch_wants_them():
+    x, w, b = images(2, 16, 6, 5).requires_grad_(), images(16, 16, 3, 3, seed=1).requires_grad_(), images(16, seed=2)
+    torch.library.opcheck(native_conv._conv, (x, w, b, [1, 1, 0, 2], 1))
+    torch.library.opcheck(native_lrn._lrn, (x, 5, 1e-4, 2.0))
+    torch.library.opcheck(native_pool._max_pool, (x, [2, 2, 2, 2, 0, 0, 1, 1], [3, 2], [0, 0], False))
+
+
+def test_compiled_it_is_the_same():
+    x, w = images(2, 16, 6, 5), images(16, 16, 3, 3, seed=1)
+
+    def network(x, w):
+        y = ops.local_response_norm(ops.conv(x, w, padding="same", impl="native").relu(), impl="native")
+        return ops.max_pool(y, 2, impl="native")
+
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    for a, b in zip(with_gradients(compiled, [x, w]), with_gradients(network, [x, w]), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_weights_of_any_layout():
+    x, w = images(1, 16, 5, 5), images(18, 16, 3, 3, seed=1)
+    y = ops.conv(x, w, impl="native")
+    assert torch.equal(ops.conv(x, w.contiguous(), impl="native"), y)
+    assert torch.equal(ops.conv(x, w.transpose(0, 1).contiguous().transpose(0, 1), impl="native"), y)
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda x, w: ops.conv(x.contiguous(), w, impl="native"), "a memory layout other than channels last"),
+        (lambda x, w: ops.conv(x, w, stride=2, impl="native"), "windows other than 3 x 3 of stride 1"),
+        (lambda x, w: ops.conv(x, w, flip=True, impl="native"), "link tables and turned kernels"),
+        (lambda x, w: ops.conv(x[:, :3], w[:, :3], impl="native"), "memory layout|fewer than 16 channels"),
+        (lambda x, w: ops.conv(x.double(), w.double(), impl="native"), "torch.float64 on cpu, only torch.float32"),
+        (lambda x, w: ops.local_response_norm(x, beta=0.5, impl="native"), "beta=0.5, only 0.75"),
+        (lambda x, w: ops.local_response_norm(x, k=0.0, impl="native"), "k=0"),
+        (lambda x, w: ops.max_pool(x, 2, return_switches=True, impl="native"), "switches"),
+        (lambda x, w: torch.func.vmap(lambda x: ops.local_response_norm(x, impl="native"))(x[None]), "torch.func"),
+    ],
+)
+def test_what_is_refused_is_said(call, reason):
+    with pytest.raises(InputError, match=f"'native' does not support .*({reason})"):
+        call(images(2, 16, 6, 5), images(16, 16, 3, 3, seed=1))
+
+
+def test_forward_mode_derivatives_are_left_to_pytorch():
+    x = images(2, 16, 3, 3)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+        assert ops.explain_dispatch("local_response_norm", dual)["native"] == "passed over: forward-mode derivatives"
+        assert torch.autograd.forward_ad.unpack_dual(ops.local_response_norm(dual)).tangent is not None
+
+
+def test_without_the_extension_it_says_why(monkeypatch):
+    monkeypatch.setattr(library, "_built", lambda: False)
+    verdicts = ops.explain_dispatch("local_response_norm", images(1, 16, 3, 3))
+    assert verdicts["native"].startswith("passed over: anything here: the native extension was not built")
+    assert verdicts["aten"] == "taken"
+
+
+def test_the_threads_are_those_of_pytorch():
+    """The OpenMP runtime that PyTorch loaded is found, and no second one is in the process."""
+    maps = library.Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("no /proc here: the kernels run on one thread")
+    ops.local_response_norm(images(1, 16, 3, 3), impl="native")
+    names = ("libgomp", "libiomp", "libomp")
+    loaded = {line.split()[-1] for line in maps.read_text().splitlines() if any(name in line for name in names)}
+    inside = {path for path in loaded if "torch" in path}
+    assert library.openmp_runtime() in loaded
+    assert not inside or library.openmp_runtime() in inside
+
+
+def test_the_first_choice_of_every_row_is_known():
+    """Kernels that win everywhere stand before PyTorch; the others wait behind it until they are asked for."""
+    first = {operator for operator, row in _dispatch.TABLE.items() if next(iter(row)) == "native"}
+    assert first == {"local_response_norm"}
+    having = {operator for operator, row in _dispatch.TABLE.items() if "native" in row}
+    assert having == {"conv", "local_response_norm", "max_pool"}
+
+
+def test_unknown_instruction_set():
+    with pytest.raises(InputError, match="unknown instruction set 'avx3'"), library.use_instruction_set("avx3"):
+        pass
+
+
+def test_the_sets_differ_in_nothing_but_rounding():
+    x, w = images(2, 20, 9, 7), images(37, 20, 3, 3, seed=1)
+    results = []
+    for name in SETS:
+        with library.use_instruction_set(name):
+            assert library.instruction_set() == name
+            results.append(ops.conv(x, w, impl="native"))
+    for a, b in itertools.pairwise(results):
+        assert error(a, b.double()) <= 5e-6
