@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from striate.errors import InputError
 from striate.models import build, build_as_published, names, published
 from striate.models._chain import Chain
-from striate.models.resnet import Residual
+from striate.models.resnet import TABLE1, Residual, resnet
 from striate.nn import Conv, MaxPool
 
 # table 1, typed again: blocks of each stage; maps at the end of each stage are 64 to 512, or 4 times as many
@@ -80,25 +80,19 @@ def count_macs(model: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("row", BLOCKS)
-def test_counts_by_hand(row: str) -> None:
-    model = as_published(f"resnet-{row}")
+def test_counts_and_the_papers_figures(row: str) -> None:
+    """Depth and counts by hand; sizes as printed; multiply-adds within the rounding, or departing as the card says."""
+    model = as_published(f"resnet-{row}").eval()
     parameters, macs, _ = by_hand(row)
     assert sum(p.numel() for p in model.parameters()) == parameters == PARAMETERS[row]
-    assert count_macs(model) == macs
     weighted = [m for name, m in model.named_modules() if isinstance(m, Conv | nn.Linear) and "shortcut" not in name]
     assert len(weighted) == int(row)
-
-
-@pytest.mark.parametrize("row", BLOCKS)
-def test_the_papers_figures(row: str) -> None:
-    """Sizes as printed; multiply-adds within the rounding, or departing as the card says."""
-    model = as_published(f"resnet-{row}").eval()
+    assert count_macs(model) == macs
     seen = model.features(torch.empty(1, 3, 224, 224, device="meta"))
     figures = published(f"resnet-{row}")
     assert [f.quantity for f in figures] == ["output_size"] * 5 + ["macs"]
     for figure in figures[:5]:
         assert tuple(seen[figure.layer].shape[1:]) == figure.value, figure.layer
-    macs = count_macs(model)
     agrees = abs(macs - figures[5].value) <= figures[5].tolerance  # type: ignore[operator]
     assert figures[5].ours == (None if agrees else macs)
 
@@ -114,14 +108,14 @@ def test_why_the_multiply_adds_of_34_layers_differ() -> None:
 
 def test_v1_and_v1_5_differ_in_the_place_of_the_stride_alone() -> None:
     for layers in (50, 101, 152):
-        v1, v15 = as_published(f"resnet-{layers}"), as_published(f"resnet-{layers}-v1.5")
-        assert [p.shape for p in v1.parameters()] == [p.shape for p in v15.parameters()]
-        for stage, (first, second) in {2: (1, 1), 3: (2, 1), 4: (2, 1), 5: (2, 1)}.items():
-            for model, strides in ((v1, (first, second)), (v15, (second, first))):
-                branch = model.get_submodule(f"conv{stage}_1.branch")
-                found = [layer.stride for layer in branch.children() if isinstance(layer, Conv)]
-                assert found == [*strides, 1]
-    assert count_macs(as_published("resnet-50-v1.5")) == 4_089_184_256
+        assert TABLE1[f"{layers}-v1.5"] == TABLE1[str(layers)]._replace(stride_in="3x3")
+    v1, v15 = as_published("resnet-50"), as_published("resnet-50-v1.5")
+    assert [p.shape for p in v1.parameters()] == [p.shape for p in v15.parameters()]
+    for stage, (first, second) in {2: (1, 1), 3: (2, 1), 4: (2, 1), 5: (2, 1)}.items():
+        for model, strides in ((v1, (first, second)), (v15, (second, first))):
+            branch = model.get_submodule(f"conv{stage}_1.branch")
+            assert [layer.stride for layer in branch.children() if isinstance(layer, Conv)] == [*strides, 1]
+    assert count_macs(v15) == 4_089_184_256
 
 
 class PlainBlock(nn.Module):
@@ -179,7 +173,7 @@ def plain_twin(model: nn.Module, plain: nn.Module) -> nn.Module:
     return plain
 
 
-@pytest.mark.parametrize("row", ["18", "34", "50", "50-v1.5"])
+@pytest.mark.parametrize("row", ["18", "50", "50-v1.5"])
 def test_equal_to_plain_pytorch(row: str) -> None:
     torch.manual_seed(0)
     model = network(f"resnet-{row}", classes=5, channels=2, size=(40, 56))
@@ -243,13 +237,13 @@ def test_recomputing_gives_the_same_gradients() -> None:
         assert torch.equal(buffer, again.get_buffer(name)), name
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 9), (33, 47)])
-def test_any_size(size: tuple[int, int]) -> None:
+def test_any_size() -> None:
     model = network("resnet-18", classes=3, channels=2).eval()
     assert model.input_size == (2, 224, 224)
     with torch.no_grad():
-        assert model(torch.zeros(2, 2, *size)).shape == (2, 3)
-        assert model(torch.zeros(0, 2, *size)).shape == (0, 3)
+        for size in ((1, 1), (2, 9), (33, 47)):
+            assert model(torch.zeros(2, 2, *size)).shape == (2, 3)
+            assert model(torch.zeros(0, 2, *size)).shape == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -266,8 +260,6 @@ def test_wrong_options(options: dict[str, Any], sentence: str) -> None:
 
 
 def test_wrong_input_and_row() -> None:
-    from striate.models.resnet import resnet
-
     with pytest.raises(InputError, match=re.escape("resnet: table 1 has the rows 18, 34, 50, 101, 152, 50-v1.5, ")):
         resnet("19")
     with torch.device("meta"):

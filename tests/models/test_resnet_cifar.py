@@ -55,6 +55,12 @@ def test_parameters_and_sizes(layers: int) -> None:
     digits = len(TABLE6[layers].partition(".")[2])
     assert f"{parameters / 1e6:.{digits}f}" == TABLE6[layers]
     assert sum(isinstance(m, Conv | nn.Linear) for m in model.modules()) == layers
+    if layers < 1202:  # whose sizes take too long for here
+        the_sizes(model, layers)
+
+
+def the_sizes(model: Chain, layers: int) -> None:
+    parameters = sum(p.numel() for p in model.parameters())
     seen = model.eval().features(torch.empty(1, 3, 32, 32, device="meta"))
     for figure in published(f"resnet-cifar-{layers}"):
         if figure.quantity == "parameters":
@@ -159,6 +165,11 @@ def test_recomputing_gives_the_same_gradients() -> None:
     assert len(again.recompute) == 9
     for name, _ in plain.named_parameters():
         assert torch.equal(gradient(plain, name), gradient(again, name)), name
+
+
+@pytest.mark.slow
+def test_the_sizes_of_1202_layers() -> None:
+    the_sizes(as_published("resnet-cifar-1202"), 1202)
 
 
 @pytest.mark.slow
