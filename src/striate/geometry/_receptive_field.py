@@ -117,15 +117,9 @@ class Field:
         if not self.moves or not other.moves:
             still, moving = (self, other) if not self.moves else (other, self)
             hull = _hull([still.interval(0), moving.span(units).interval(0)])
-            whole = still.interval(0) == (0, self.extent - 1)
+            exact = exact and (hull == still.interval(0) or not moving.moves)  # else moving would add to it bit by bit
             stride = moving.stride
-            return Field(
-                self.extent,
-                (hull,) * stride.denominator,
-                stride,
-                moves=False,
-                exact=exact and (whole or not moving.moves),
-            )
+            return Field(self.extent, (hull,) * stride.denominator, stride, moves=False, exact=exact)
         period = lcm(len(self.phases), len(other.phases))
         if self.stride != other.stride or period > _MOST_PHASES:
             bound = self._covered(

@@ -373,7 +373,8 @@ def _anywhere(x: Step) -> Result:
     axes = len(x.shape()) - 2
 
     def slide(field: Field, before: int, after: int, _i: int) -> Field:
-        return Field.whole(field.extent, stride=field.stride * Fraction(before, after), exact=False)
+        times = Fraction(1, round(after / before)) if after >= before else Fraction(before, after)
+        return Field.whole(field.extent, stride=field.stride * times, exact=False)
 
     return slid(x.first(), x.shape(), axes, slide, mixes=False)
 

@@ -8,6 +8,7 @@ modules. Operations and calls carry an `order`, in which they began.
 """
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -308,10 +309,13 @@ def _unchanged(module: nn.Module) -> Iterator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
     generator = torch.get_rng_state()
     torch.backends.mha.set_fastpath_enabled(False)  # it hides attention behind one operation
+    reports = logging.getLogger("torch._subclasses.fake_tensor")  # of errors, with tracebacks
+    silent, reports.disabled = reports.disabled, True
     try:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        reports.disabled = silent
         torch.set_rng_state(generator)
         for part, saved, members in attributes:
             part.__dict__.clear()
