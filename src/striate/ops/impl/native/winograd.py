@@ -54,20 +54,17 @@ class Packed(NamedTuple):
 def pack(w: Tensor, groups: int, tile: int) -> Packed:
     """Transform the kernels of a convolution, P x D/groups x 3 x 3 in any layout."""
     outputs, inputs = w.shape[0] // groups, w.shape[1]
-    strides = w.stride()
-    return Packed(
-        tuple(_packed(part, outputs, inputs, strides, tile) for part in w.split(outputs)), tile, inputs, outputs
-    )
+    parts = (_packed(part, outputs, inputs, w.stride(), tile) for part in torch.tensor_split(w, groups))
+    return Packed(tuple(parts), tile, inputs, outputs)
 
 
 def pack_transposed(w: Tensor, groups: int, tile: int) -> Packed:
     """Transform the same kernels for the gradient of the input: turned around, outputs and inputs exchanged."""
     outputs, inputs = w.shape[0] // groups, w.shape[1]
     k, c, y, x = w.stride()
-    turned = [
-        part[:, :, 2:, 2:] for part in torch.split(w, outputs)
-    ]  # begins at the kernel's last place, goes backwards
-    return Packed(tuple(_packed(part, inputs, outputs, (c, k, -y, -x), tile) for part in turned), tile, outputs, inputs)
+    backwards = [part[:, :, 2:, 2:] for part in torch.tensor_split(w, groups)]  # from the kernel's last place on
+    parts = (_packed(part, inputs, outputs, (c, k, -y, -x), tile) for part in backwards)
+    return Packed(tuple(parts), tile, outputs, inputs)
 
 
 def _packed(w: Tensor, outputs: int, inputs: int, strides: tuple[int, ...], tile: int) -> Tensor:
