@@ -2,6 +2,7 @@
 
 from striate.models._card import Card, Published
 from striate.models.cards import (
+    adaptive_deconv,
     alexnet,
     context,
     convnet,
@@ -39,6 +40,7 @@ _FAMILIES = (
     preact_resnet,
     highway,
     neocognitron,
+    adaptive_deconv,
     deeplab,
     context,
     deconvnet,
