@@ -250,7 +250,8 @@ class InceptionBlock(nn.Module):
         for branch in self.branches:
             y = x
             for name in branch:
-                y = torch.cat([self.get_submodule(n)(y) for n in name.split("+")], 1)
+                parts = [self.get_submodule(n)(y) for n in name.split("+")]
+                y = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
             outputs.append(y)
         if self.pool == "average":  # torchvision counts the padding: F.avg_pool2d(x, 3, 1, 1)
             mean = F.avg_pool2d(x, 3, 1, 1, count_include_pad=self.count_padding)

@@ -15,7 +15,7 @@ from pictures import write_idx, write_photos
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
-PAGES = ("docs/training.md", "docs/data.md", "docs/recipes.md")
+PAGES = ("docs/training.md", "docs/data.md", "docs/inspect.md", "docs/recipes.md", "docs/compare.md", "docs/weights.md")
 
 
 def blocks(page: str) -> list[tuple[str, str]]:

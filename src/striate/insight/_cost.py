@@ -179,7 +179,7 @@ def _recurrent(x: Operands) -> Cost:
 
 
 def _pool(x: Operands) -> Cost:
-    kernel, axes = x.arguments["kernel_size"], int(x.operation.name[x.operation.name.index("d_") - 1 :][:1])
+    kernel, axes = x.arguments["kernel_size"], int(x.operation.name.partition("pool")[2][0])
     positions = prod(kernel) if len(kernel) == axes else kernel[0] ** axes
     edges = prod(x.output) * positions
     return Cost(prod(x.output), edges, 0, edges)
