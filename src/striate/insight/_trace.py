@@ -23,6 +23,7 @@ from striate.ops._dispatch import watched
 
 # modules that compute with the parameters of modules inside them instead of calling them
 _WHOLE = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
+_ONE_TYPE = frozenset(f"aten::{name}" for name in ("addmm", "mm", "bmm", "baddbmm", "mv", "convolution"))
 
 
 class Ref(NamedTuple):
@@ -165,6 +166,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         schema = func._schema
+        _require_one_type(schema.name, args)
         before = [self._input(x) for x in tree_leaves((args, kwargs))] if not self.silent else []
         result = _fake_batch_norm(func, args) or func(*args, **(kwargs or {}))
         if self.silent or schema.name.startswith("prim"):
@@ -282,6 +284,14 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _next(self) -> int:
         self.order += 1
         return self.order
+
+
+def _require_one_type(name: str, args: tuple[Any, ...]) -> None:
+    """Raise what PyTorch raises for operands of different types, which fake tensors do not notice."""
+    if name in _ONE_TYPE:
+        types = {str(x.dtype).removeprefix("torch.") for x in args if isinstance(x, Tensor)}
+        if len(types) > 1:
+            raise RuntimeError(f"the operands must have one type, got {' and '.join(sorted(types))}")
 
 
 def _fake_batch_norm(func: Any, args: tuple[Any, ...]) -> Any:
