@@ -15,7 +15,15 @@ from pictures import write_idx, write_photos
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
-PAGES = ("docs/training.md", "docs/data.md", "docs/inspect.md", "docs/recipes.md", "docs/compare.md", "docs/weights.md")
+PAGES = (
+    "docs/training.md",
+    "docs/data.md",
+    "docs/inspect.md",
+    "docs/recipes.md",
+    "docs/compare.md",
+    "docs/weights.md",
+    "docs/unsupervised.md",
+)
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
