@@ -365,7 +365,7 @@ def test_two_layers_of_one_shape_in_another_order_are_ambiguous() -> None:
     ):
         load_weights(ours, theirs.state_dict())
     assert all(torch.equal(x, before[name]) for name, x in ours.state_dict().items())
-    report = load_weights(ours, theirs.state_dict(), names={"r": "a"})
+    report = load_weights(ours, theirs.state_dict(), names={"r": "a"}, reordered=True)
     assert {name: target[0] for name, target in report.used.items() if "weight" in name} == {
         "p.weight": "c.weight",
         "q.weight": "b.weight",
@@ -381,7 +381,9 @@ def test_branches_in_another_order_are_found_by_shape_and_their_norms_by_what_th
 
     theirs: Any = scrambled(branches(1, 3, 5))
     ours: Any = nn.ModuleDict({"m": branches(5, 1, 3)})
-    load_weights(ours, theirs.state_dict())
+    with pytest.raises(InputError, match=r"layers in another order: .*reordered=True takes them"):
+        load_weights(ours, theirs.state_dict())
+    load_weights(ours, theirs.state_dict(), reordered=True)
     for at, other in ((0, 1), (1, 2), (2, 0)):
         assert torch.equal(theirs[at][0].weight, ours["m"][other][0].weight)
         assert torch.equal(theirs[at][1].running_mean, ours["m"][other][1].running_mean)

@@ -71,11 +71,11 @@ def _changed(edits: Sequence[Edit], here: Sequence[Layer]) -> list[tuple[int, Di
         together.setdefault((kind, alone, tuple(places)), []).append((setting, a, b))
     totals = Counter(layer.kind for layer in here)
     found = []
-    for (kind, _, places), words in _collected(together).items():
-        names = tuple(name for _, name in places)
+    for (kind, _, where_), words in _collected(together).items():
+        names = tuple(name for _, name in where_)
         where = _where(names, kind, totals[kind], here)
-        for sentence, (word, a, b) in _sentences(kind, words, where, names):
-            found.append((places[0][0], Difference("changed", kind, word, a, b, names, sentence)))
+        for sentence, (setting, a, b) in _sentences(kind, words, where, names):
+            found.append((where_[0][0], Difference("changed", kind, setting, a, b, names, sentence)))
     return found
 
 

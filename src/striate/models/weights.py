@@ -13,6 +13,7 @@ from striate.models._weight_files import Weights, read_weights
 from striate.models._weight_match import (
     HARMLESS,
     Ambiguity,
+    Lane,
     Layer,
     Mismatch,
     Pairs,
@@ -76,6 +77,7 @@ def load_weights(
     *,
     names: Mapping[str, str] | None = None,
     skip_head: bool = False,
+    reordered: bool = False,
 ) -> LoadReport:
     """Give a network the weights in a file, whatever library named them, and report every tensor.
 
@@ -83,14 +85,16 @@ def load_weights(
     mapping of tensors. Tensors with the model's names are taken by name; others by structure: the order, the shapes
     and what the names say of shortcuts and auxiliary classifiers. `names` says it for single layers: {"their layer":
     "our layer"}. With `skip_head` classifiers for another number of classes, and auxiliary classifiers that the file
-    lacks, stay as they are; auxiliary classifiers that only the file has are never an error. Raises InputError, with
-    the model untouched, where something is missing, left over, of another shape, not finite or ambiguous.
+    lacks, stay as they are; auxiliary classifiers that only the file has are never an error. `reordered` takes layers
+    that the file has in another order, found by their shapes: right only if the order of what is concatenated is the
+    same. Raises InputError, with the model untouched, where something is missing, left over, of another shape, in
+    another order, not finite or ambiguous.
     """
     weights = read_weights(source)
     own = model.state_dict()
     if any(tensor.is_meta for tensor in own.values()):
         raise InputError("load_weights: the model is on the meta device and holds no numbers; build it on the CPU")
-    by, pairs, kept = _paired(weights, own, dict(names or {}), skip_head)
+    by, pairs, kept = _paired(weights, own, dict(names or {}), skip_head, reordered)
     values, used, reshaped = _values(weights, own, pairs)
     for name, tensor in own.items():  # all has been checked; from here on nothing fails
         if name in values:
@@ -107,7 +111,7 @@ def load_weights(
 
 
 def _paired(
-    weights: Weights, own: Mapping[str, Tensor], names: Mapping[str, str], skip_head: bool
+    weights: Weights, own: Mapping[str, Tensor], names: Mapping[str, str], skip_head: bool, reordered: bool
 ) -> tuple[str, Pairs, set[str]]:
     """Return how the layers were matched, the pairs (theirs, ours), and the names of our layers that are left alone."""
     theirs = layers_of({name: tuple(tensor.shape) for name, tensor in weights.tensors.items()})
@@ -120,12 +124,12 @@ def _paired(
     ours = [layer for layer in ours if layer not in [pair[1] for pair in told]]
     if not weights.ordered:
         theirs = in_execution_order(theirs)
-    pairs, kept = _by_structure(weights, theirs, ours, skip_head)
+    pairs, kept = _by_structure(weights, theirs, ours, skip_head, reordered)
     return "structure", told + pairs, kept
 
 
 def _by_structure(
-    weights: Weights, theirs: Sequence[Layer], ours: Sequence[Layer], skip_head: bool
+    weights: Weights, theirs: Sequence[Layer], ours: Sequence[Layer], skip_head: bool, reordered: bool
 ) -> tuple[Pairs, set[str]]:
     """Pair the layers lane by lane; the second result are the names of our layers that are left alone."""
     if {layer.name for layer in theirs} != {layer.name for layer in ours}:
@@ -138,30 +142,52 @@ def _by_structure(
         signer(theirs, _heads(ours, classes[0]) if free else {}),
     )
     lanes, own_lanes = lanes_of(theirs), lanes_of(ours)
-    before, shuffled = (maps_before(theirs), maps_before(ours)), False
-    mismatch, pairs, left = Mismatch([], []), Pairs(), set[str]()
+    left = set[str]()
+    for lane in [lane for lane in lanes.keys() | own_lanes.keys() if lane[0] == "auxiliary"]:
+        if lane not in own_lanes or (skip_head and lane not in lanes):
+            left |= {layer.name for layer in own_lanes.pop(lane, [])}
+            lanes.pop(lane, None)
+    pairs, mismatch, moved = _pair_lanes(weights, lanes, own_lanes, sign, (maps_before(theirs), maps_before(ours)))
+    if mismatch != Mismatch([], []):
+        _refuse(weights.file, mismatch, sign, (their_head, head))
+    if moved and not reordered:
+        raise InputError(
+            f"{weights.file}: has layers in another order: {_some(moved)}; if they are branches, their maps may be "
+            "concatenated in another order too, and the network would not be the same; if you know that they are not, "
+            "reordered=True takes them"
+        )
+    left |= {ours.name for theirs, ours in pairs if free and not _fits(theirs, ours)}
+    return [pair for pair in pairs if pair[1].name not in left], left
+
+
+def _pair_lanes(
+    weights: Weights,
+    lanes: Mapping[Lane, Sequence[Layer]],
+    own_lanes: Mapping[Lane, Sequence[Layer]],
+    sign: tuple[Signer, Signer],
+    before: tuple[Mapping[str, str], Mapping[str, str]],
+) -> tuple[Pairs, Mismatch, list[str]]:
+    """Return the pairs of all lanes, what does not fit, and the maps of the file that stand in another order."""
+    mismatch, pairs, moved = Mismatch([], []), Pairs(), list[str]()
     for lane in sorted(lanes.keys() | own_lanes.keys(), key=lambda lane: (lane[1] != "map", lane)):
         one, other = lanes.get(lane, []), own_lanes.get(lane, [])
-        if lane[0] == "auxiliary" and (not other or (skip_head and not one)):
-            left |= {layer.name for layer in other}
-            continue
         if not weights.ordered and (doubt := uncertain_order(one, sign[0])):
             raise InputError(_ambiguous(weights.file, Ambiguity([x.name for x in doubt], [], _NO_ORDER)))
         if lane[1] == "norm":
-            result = pair_norms(one, other, sign, pairs, before, shuffled)
+            result = pair_norms(one, other, sign, pairs, before, shuffled=bool(moved))
         else:
             result = pair_lane(one, other, sign)
-            shuffled |= isinstance(result, list) and result != list(zip(one, other, strict=True))
         if isinstance(result, Ambiguity):
             raise InputError(_ambiguous(weights.file, result))
         if isinstance(result, Mismatch):
             mismatch = Mismatch(mismatch.theirs + result.theirs, mismatch.ours + result.ours)
-        else:
-            pairs += result
-    if mismatch != Mismatch([], []):
-        _refuse(weights.file, mismatch, theirs, ours, sign, (their_head, head))
-    left |= {ours.name for theirs, ours in pairs if free and not _fits(theirs, ours)}
-    return [pair for pair in pairs if pair[1].name not in left], left
+            continue
+        pairs += result
+        if lane[1] == "map":
+            at = {layer.name: place for place, layer in enumerate(other)}
+            place = {layer.name: number for number, layer in enumerate(one)}
+            moved += [a.name for a, b in result if place[a.name] != at[b.name]]
+    return pairs, mismatch, moved
 
 
 _NO_ORDER = "have the same shape, and neither the file's order (sorted by name) nor the names say which comes first"
@@ -263,8 +289,6 @@ def _ambiguous(file: str, found: Ambiguity) -> str:
 def _refuse(
     file: str,
     mismatch: Mismatch,
-    theirs: Sequence[Layer],
-    ours: Sequence[Layer],
     sign: tuple[Signer, Signer],
     heads: tuple[Layer | None, Layer | None],
 ) -> None:
