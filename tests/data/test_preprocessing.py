@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pictures import write_photos
 from striate.data import DataOptions, Preprocessing, open_data, open_for_evaluation
 from striate.errors import InputError
 
@@ -37,13 +38,16 @@ def test_refuses_what_is_larger_than_the_canvas(crop_to):
     with pytest.raises(InputError) as caught:
         Preprocessing(1, (8, 10), border=1, crop_to=crop_to)
     assert str(caught.value) == (
-        f"preprocessing: crop_to must be (height, width) of 1 x 1 to 10 x 12, the size with its border, got {crop_to}"
+        "preprocessing: crop_to must be (height, width) of 1 x 1 to 10 x 12, the size with its border, or none, "
+        f"got {crop_to}"
     )
 
 
-def test_evaluation_takes_the_models_crop():
-    options = DataOptions(size=(12, 12), crop_to=(10, 8))
-    data = open_data("digits", options, seed=0)
-    assert data.preprocessing.crop_to == (10, 8)
-    judged = open_for_evaluation("digits", data.preprocessing, data.classes, seed=0)
-    assert judged.preprocessing == data.preprocessing
+def test_evaluation_takes_the_models_crop(tmp_path):
+    options = DataOptions(channels=3, size=(12, 12), crop_to=(10, 8))
+    write_photos(tmp_path / "photos")
+    for where in ("digits", tmp_path / "photos"):
+        data = open_data(where, options, seed=0)
+        assert data.preprocessing.crop_to == (10, 8)
+        judged = open_for_evaluation(where, data.preprocessing, data.classes, seed=0)
+        assert judged.preprocessing == data.preprocessing

@@ -65,7 +65,7 @@ def test_settings_take_the_type_of_their_field(setting: str, key: str, expected:
         (
             "data.crop_to=40,40",
             "preprocessing: crop_to must be (height, width) of 1 x 1 to 32 x 32, the size with its border, "
-            "got (40, 40)",
+            "or none, got (40, 40)",
         ),
         ("augmentation.zoom=2", "augmentation.zoom=2: expected 2 values separated by a comma, each a number"),
         ("optimizer.epsilon=0", "optimizer.epsilon=0.0: must be above 0"),

@@ -49,7 +49,7 @@ class Preprocessing:
             if len(self.crop_to) != 2 or min(self.crop_to) < 1 or any(map(operator.gt, self.crop_to, whole)):
                 raise InputError(
                     f"preprocessing: crop_to must be (height, width) of 1 x 1 to {whole[0]} x {whole[1]}, the size "
-                    f"with its border, got {self.crop_to}"
+                    f"with its border, or none, got {self.crop_to}"
                 )
 
     @property

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from striate.data import ImageData, augment, batches, sample_keys, shuffled
-from striate.errors import Interrupted, StriateError
+from striate.errors import InputError, Interrupted, StriateError
 from striate.evaluation import judge, predict_logits
-from striate.models import build
+from striate.models import build, card
 from striate.models.auxiliary import HasAuxiliaries
 from striate.training import _checkpoint as checkpoint
 from striate.training._average import WeightAverage
@@ -260,7 +260,16 @@ class Trainer:
 
 
 def fresh_model(recipe: Recipe, data: ImageData) -> nn.Module:
-    """Build the recipe's network for the data, initialised from the recipe's seed alone; the caller's stays."""
+    """Build the recipe's network for the data, initialised from the recipe's seed alone; the caller's stays.
+
+    Raises InputError for a network that does not classify or does not fit the data.
+    """
+    task = card(recipe.model.name).task
+    if task != "classification":
+        raise InputError(
+            f"{recipe.model.name} is a network for {task}; training takes classifiers, one label per picture "
+            "(`striate models` lists the networks)"
+        )
     channels, height, width = data.preprocessing.input_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_seed(recipe.seed, "weights"))

@@ -89,6 +89,8 @@ def test_a_twin_changes_size_and_length_only() -> None:
     assert twin.data.crop_to == (75, 75)
     assert twin.data.size[0] / 75 == pytest.approx(342 / 299, abs=0.01)
     assert twin.schedule.every / twin.epochs == pytest.approx(recipe.schedule.every / recipe.epochs)
+    warm = named_recipe("resnet-cifar-110_smoke").schedule
+    assert 0 < warm.warmup < warm.milestones[0] < warm.milestones[1] < twin.epochs
     assert (named_recipe("digits_smoke").data.size, named_recipe("digits_smoke").data.border) == ((28, 28), 2)
 
 
