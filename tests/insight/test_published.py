@@ -6,7 +6,6 @@ from striate.errors import InputError
 from striate.insight import _published, check_published
 from striate.models import Published, names
 
-
 # more than a thousand layers: several seconds each
 LONG = {"resnet-cifar-1202", "preact-resnet-cifar-1001"}
 

@@ -65,7 +65,7 @@ def test_totals_of_known_networks() -> None:
 
 @pytest.mark.parametrize("name", ["vgg-a", "resnet-18", "googlenet", "convnet", "fcn-32s", "resnet-cifar-20"])
 def test_macs_of_convolutions_and_dense_layers_are_those_of_pytorchs_counter(name: str) -> None:
-    model = published(name).eval()
+    model: Any = published(name).eval()
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         model(torch.empty(1, *model.input_size, device="meta"))
@@ -259,6 +259,8 @@ def test_what_depends_on_numbers_runs_on_real_ones() -> None:
 class Restless(nn.Module):
     """Everything that running may change."""
 
+    calls: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(1, momentum=None)
@@ -277,7 +279,7 @@ class Restless(nn.Module):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_module_comes_back_as_it_was(fails: bool) -> None:
-    model = nn.Sequential(Restless(), nn.Linear(4, 2))
+    model: Any = nn.Sequential(Restless(), nn.Linear(4, 2))
     model.train()
     model[1].eval()
     model[1].weight.grad = torch.ones(2, 4)
@@ -402,3 +404,40 @@ def test_batches_of_examples_count_as_given() -> None:
     one, five = (summarize(nn.Linear(4, 3), inputs=torch.zeros(n, 4)).totals() for n in (1, 5))
     assert (five.macs, five.parameters) == (5 * one.macs, one.parameters)
     assert math.prod(summarize(nn.Linear(4, 3), inputs=torch.zeros(5, 4)).output_size()) == 3
+
+
+def test_awkward_inputs() -> None:
+    none = summarize(build("convnet"), inputs=torch.zeros(0, 1, 32, 32))
+    assert (none.failure, none.totals().macs, none.totals().parameters) == (None, 0, 288_170)
+    half: Any = build("convnet").bfloat16()
+    half.to(memory_format=torch.channels_last)
+    assert summarize(half).totals().activation_bytes * 2 == summarize(build("convnet")).totals().activation_bytes
+    with torch.inference_mode():
+        assert summarize(nn.Conv2d(1, 1, 3), (1, 8, 8)).totals().macs == 324
+    (cell,) = summarize(nn.GRUCell(3, 4), inputs=[torch.zeros(1, 3), torch.zeros(1, 4)]).rows
+    assert (cell.macs, cell.counted) == (12 * 7, True)
+    with pytest.raises(InputError, match="a scripted module cannot be looked into"):
+        summarize(torch.jit.trace(nn.ReLU(), torch.zeros(3)), (3,))  # type: ignore[no-untyped-call]
+
+
+def test_reparametrised_layers_are_layers() -> None:
+    layer = nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 2, 3))
+    (found,) = summarize(layer, (1, 8, 8)).rows
+    assert (found.macs, found.parameters) == (36 * 18, 18 + 2 + 2)
+
+
+def test_modules_that_return_several_things() -> None:
+    class Several(nn.Module):
+        def forward(self, x: Tensor) -> dict[str, Any]:
+            return {"first": x + 1, "rest": (x * 2, [x])}
+
+    (found,) = summarize(Several(), (3, 4, 4)).rows
+    assert (found.output_size, found.flops, found.activation_bytes) == ((3, 4, 4), 96, 384)
+
+
+def test_errors_inside_a_module_are_told() -> None:
+    class Bad(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise KeyError("x")
+
+    assert summarize(nn.Sequential(nn.ReLU(), Bad()), (3,)).failure == "1 (Bad) with the input 1 x 3: 'x'"

@@ -218,13 +218,14 @@ def _nothing(_: Operands) -> Cost:
 
 _MOVES = """
     view _unsafe_view reshape _reshape_alias permute transpose t unsqueeze squeeze expand slice select narrow split
-    split_with_sizes chunk unbind alias detach clone contiguous _to_copy copy lift_fresh cat stack constant_pad_nd
-    reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d flip roll
-    repeat index_select gather index embedding pixel_shuffle pixel_unshuffle channel_shuffle im2col unfold as_strided
-    zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full fill zero upsample_nearest1d
-    upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d
-    max_unpool2d max_unpool3d native_dropout dropout one_hot diagonal view_as_real view_as_complex scatter masked_fill
-    index_put tril triu movedim squeeze_copy _assert_async sym_size lift
+    split_with_sizes unsafe_split unsafe_split_with_sizes chunk unbind alias detach clone contiguous _to_copy copy
+    lift_fresh cat stack constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d
+    replication_pad2d replication_pad3d flip roll repeat index_select gather index embedding pixel_shuffle
+    pixel_unshuffle channel_shuffle im2col unfold as_strided zeros_like ones_like empty_like full_like new_zeros
+    new_ones new_empty new_full fill zero upsample_nearest1d upsample_nearest2d upsample_nearest3d
+    _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d max_unpool2d max_unpool3d
+    native_dropout dropout one_hot diagonal view_as_real view_as_complex scatter masked_fill index_put tril triu
+    movedim squeeze_copy _assert_async sym_size lift
 """
 _REDUCTIONS = (
     "mean sum amax amin max min var std prod linalg_vector_norm norm logsumexp argmax argmin var_mean std_mean any all"

@@ -469,7 +469,7 @@ RULES: Mapping[str, Callable[[Step], Result]] = {
     "aten.squeeze": _squeeze,
     "aten.select": _select,
     "aten.slice": _slice,
-    **dict.fromkeys(("aten.split", "aten.split_with_sizes", "aten.chunk"), _split),
+    **{f"aten.{name}": _split for name in ("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes")},
     "aten.unbind": _unbind,
     **dict.fromkeys(("aten.cat", "aten.stack"), _cat),
     "aten.constant_pad_nd": _pad,

@@ -16,8 +16,8 @@ Size = tuple[int, ...]
 # operations between modules that have no row of their own
 _PLUMBING = """
     view _unsafe_view reshape _reshape_alias permute transpose t unsqueeze squeeze expand slice select narrow split
-    split_with_sizes chunk unbind alias detach clone contiguous _to_copy copy lift_fresh zeros_like ones_like empty_like
-    full_like new_zeros new_ones new_empty new_full as_strided lift
+    split_with_sizes unsafe_split unsafe_split_with_sizes chunk unbind alias detach clone contiguous _to_copy copy
+    lift_fresh zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full as_strided lift
 """
 _UNSHOWN = frozenset({"striate.written", *(f"aten.{name}" for name in _PLUMBING.split())})
 _NAMES = {"convolution": "conv", "constant_pad_nd": "pad", "mm": "matmul", "bmm": "matmul", "addmm": "linear"}

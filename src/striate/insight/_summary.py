@@ -143,6 +143,8 @@ def _examples(
     module: nn.Module, input_size: Sequence[int] | None, inputs: Tensor | Sequence[Tensor] | None, batch: int
 ) -> tuple[list[Tensor], Size]:
     """Return the tensors to run on and the size of the first without its batch."""
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InputError("summarize: a scripted module cannot be looked into; give the module from which it was made")
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise InputError(f"summarize: batch must be an integer of 1 or more, got {batch!r}")
     if inputs is not None:

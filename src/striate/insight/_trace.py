@@ -115,7 +115,7 @@ def trace(module: nn.Module, inputs: Sequence[Tensor], hopeless: Callable[[Trace
     on numbers, it runs on real ones. Parameters on the meta device rule the latter out.
     """
     tensors = [*module.parameters(), *module.buffers()]
-    with _unchanged(module), torch.no_grad():
+    with _unchanged(module), torch.inference_mode(False), torch.no_grad():
         module.eval()
         with FakeTensorMode(allow_non_fake_inputs=True) as fake:
             seen = _record(module, [fake.from_tensor(x.detach()) for x in inputs])
@@ -165,6 +165,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if not self.silent and any(isinstance(x, Tensor) and x.is_inference() for x in args):
+            with self:  # made in inference mode, they have not been taken apart into what is counted
+                parts = func.decompose(*args, **(kwargs or {}))
+            if parts is not NotImplemented:
+                return parts
         schema = func._schema
         _require_one_type(schema.name, args)
         before = [self._input(x) for x in tree_leaves((args, kwargs))] if not self.silent else []
