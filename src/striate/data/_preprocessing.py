@@ -80,7 +80,8 @@ class Preprocessing:
 
     def __call__(self, images: "torch.Tensor") -> "torch.Tensor":
         """Turn uint8 images (N x C x h x w, already at `size`) into network input, float32 N x C x H x W."""
-        return self.standardize(self.middle(self.canvas(images)))
+        seen = images if self.border else self.middle(images)  # before they become floats: less memory
+        return self.standardize(self.middle(self.canvas(seen)))
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary from which `from_json` makes an equal object."""

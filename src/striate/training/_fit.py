@@ -14,7 +14,7 @@ from striate.files import write_json
 from striate.models import card
 from striate.training import _checkpoint as checkpoint
 from striate.training._listener import Listener
-from striate.training._loop import Trainer, fresh_model
+from striate.training._loop import Trainer, fresh_model, judging_batch
 from striate.training._recipe import Recipe
 from striate.training._run import Run, environment, now, require_free
 
@@ -132,8 +132,9 @@ def _conclude(run: Run, data: ImageData, history: list[dict[str, Any]], listener
     if data.unreadable:
         listener.note(f"{len(data.unreadable)} unreadable files were left out; the report names them")
     val, test = data.splits["val"], data.splits["test"]
-    temperature = fit_temperature(predict_logits(model, val, data.preprocessing), val.labels)
-    logits = predict_logits(model, test, data.preprocessing)
+    size = judging_batch(run.recipe)
+    temperature = fit_temperature(predict_logits(model, val, data.preprocessing, batch_size=size), val.labels)
+    logits = predict_logits(model, test, data.preprocessing, batch_size=size)
     evaluation = judge(logits, test.labels, data.classes, test.ids, temperature=temperature)
     write_json(run.evaluation, {"split": "test", "best_epoch": best.state["epoch"], **evaluation.to_json()})
     write_report(

@@ -212,7 +212,8 @@ class Trainer:
         }
         started = time.monotonic()
         split = self.data.splits["val"]
-        logits = predict_logits(self.judged_model(), split, self.data.preprocessing)
+        size = judging_batch(self.recipe)
+        logits = predict_logits(self.judged_model(), split, self.data.preprocessing, batch_size=size)
         measured = judge(logits, split.labels, self.data.classes, split.ids)
         row |= {"val_loss": measured.nll, "val_accuracy": measured.accuracy}
         seconds = position.seconds + time.monotonic() - started
@@ -280,6 +281,11 @@ def fresh_model(recipe: Recipe, data: ImageData) -> nn.Module:
             size=(height, width),
             **recipe.model.options,
         )
+
+
+def judging_batch(recipe: Recipe) -> int:
+    """Return how many pictures are measured at once: never more than are trained on, so it takes no more memory."""
+    return min(recipe.batch_size, 256)
 
 
 def _seed(seed: int, stream: str) -> int:

@@ -39,8 +39,8 @@ def inception_v3() -> Recipe:
     Departures:
     - one process instead of 50 replicas.
     - PyTorch adds epsilon to the root of the mean square, TensorFlow to the mean square below it.
-    - momentum, weight decay and the distortions are those of the released program, without the shift of hue; the
-      paper prints none.
+    - momentum, weight decay and distortions are those of the released program; the paper prints none. Hue stays, and
+      brightness multiplies where that program adds.
     """
     return Recipe(
         name="inception-v3",
