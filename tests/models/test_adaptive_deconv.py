@@ -169,6 +169,34 @@ def test_steps_of_one_over_lipschitz_need_no_care(depth: int) -> None:
         assert found[-1] == pytest.approx(costs[-1], rel=0.03)
 
 
+def test_a_step_too_long_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, y = network(), images()
+    real = net.lipschitz
+    monkeypatch.setattr(net, "lipschitz", lambda *operands: real(*operands) / 50)
+    for costs in net.infer(y, steps=40).costs:
+        assert all(after <= before for before, after in pairwise(costs))
+        assert costs[1] == costs[0]  # taken back
+        assert costs[-1] < 0.9 * costs[0]
+
+
+def test_maps_take_over_the_lengths_of_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filters fitted three times as long come back to length 1, and their maps are three times as large."""
+    net, y = network(PLAIN), images()
+    monkeypatch.setattr(net, "_fit", lambda *_: 3 * net.filters(1))
+    starts, ends, settle = [], [], net._settle
+
+    def watched(y: Tensor, z: Tensor | None, switches: list[Switches], steps: int) -> tuple[Tensor, list[float]]:
+        starts.append(z)
+        ends.append(settle(y, z, switches, steps))
+        return ends[-1]
+
+    monkeypatch.setattr(net, "_settle", watched)
+    before = net.filters(1).clone()
+    net.learn(y, epochs=1, steps=2)
+    torch.testing.assert_close(starts[1], 3 * ends[0][0])
+    torch.testing.assert_close(net.filters(1), before)
+
+
 def test_maps_are_what_their_switches_say() -> None:
     """At most one value in each neighbourhood, so pooled maps and maps rebuild the same image."""
     net, y = network(), images()
