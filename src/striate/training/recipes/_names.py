@@ -41,7 +41,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         for n in (110, 164, 1001)
     },
     "preact-resnet-200": partial(resnet.preact_resnet, "preact-resnet-200"),
-    **{f"highway-cifar-{n}": partial(highway.highway_cifar, f"highway-cifar-{n}") for n in (1, 2, 3, 4, 19)},
+    **{f"highway-cifar-{n}": partial(highway.highway_cifar_dense, f"highway-cifar-{n}") for n in (1, 2, 3, 4)},
+    "highway-cifar-19": partial(highway.highway_cifar, "highway-cifar-19"),
     **{f"highway-mnist-{n}": partial(highway.highway_mnist, f"highway-mnist-{n}") for n in (16, 32)},
 }
 
