@@ -134,3 +134,47 @@ def test_torch_compile_in_one_graph():
     x = torch.randn(2, 2, 8)
     compiled = torch.compile(network, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), network(x))
+
+
+def test_prefer_asks_first_and_falls_back(calls, monkeypatch):
+    """What a preferred implementation does not support, or where it does not pay, is computed as without the block."""
+    row = _dispatch.TABLE["conv"]
+    monkeypatch.setitem(_dispatch.TABLE, "conv", {"aten": row["aten"], "probe": row["probe"]})
+    with ops.prefer(conv="probe"):
+        assert ops.conv(X, W).item() == 7
+        assert ops.conv(X, W, stride=2).item() == 9
+        assert ops.conv(X, W, impl="aten").shape == (1, 1, 2, 2)
+        assert ops.max_pool(X, 2).shape == (1, 1, 2, 2)
+        with ops.use_impl("aten"):
+            assert ops.conv(X, W).shape == (1, 1, 2, 2)
+        with ops.prefer(max_pool="reference"):
+            assert ops.conv(X, W).item() == 7
+        with ops.prefer(conv="auto"):
+            assert ops.conv(X, W).shape == (1, 1, 2, 2)
+        assert ops.explain_dispatch("conv", X, W) == {"probe": "taken", "aten": "not asked: 'probe' comes first"}
+        verdicts = ops.explain_dispatch("conv", X, W, stride=2)
+        assert verdicts == {"probe": "passed over: stride (2, 2)", "aten": "taken"}
+        sys.modules[row["probe"]].pays = lambda form, *_: "small images"  # type: ignore[attr-defined]
+        assert ops.conv(X, W).shape == (1, 1, 2, 2)
+        assert ops.explain_dispatch("conv", X, W) == {"probe": "passed over: small images", "aten": "taken"}
+        assert ops.conv(X, W, impl="probe").item() == 7, "asked for by name, it need not pay"
+    assert ops.conv(X, W).shape == (1, 1, 2, 2)
+
+
+def test_prefer_is_seen_by_torch_compile(calls, monkeypatch):
+    row = _dispatch.TABLE["conv"]
+    monkeypatch.setitem(_dispatch.TABLE, "conv", {"aten": row["aten"], "probe": row["probe"]})
+    torch.compiler.reset()
+    with ops.prefer(conv="probe"):
+        compiled = torch.compile(lambda x: ops.conv(x, W), backend="eager", fullgraph=True)
+        assert compiled(X).item() == 7
+
+
+def test_prefer_refuses_unknown_names():
+    for words, message in (
+        ({"cnv": "native"}, "prefer: unknown operator 'cnv'; did you mean 'conv'?"),
+        ({"conv": "nativ"}, "prefer: conv: unknown implementation 'nativ'; did you mean 'native'?"),
+    ):
+        with pytest.raises(InputError) as caught, ops.prefer(**words):
+            pass
+        assert str(caught.value) == message

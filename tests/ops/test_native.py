@@ -276,3 +276,17 @@ def test_the_sets_differ_in_nothing_but_rounding():
             results.append(ops.conv(x, w, impl="native"))
     for a, b in itertools.pairwise(results):
         assert error(a, b.double()) <= 5e-6
+
+
+def test_preferred_it_computes_where_it_pays():
+    """Few channels or few positions are left to PyTorch, by measurement; asked for by name it computes them."""
+    many, few = images(1, 64, 32, 32), images(1, 64, 31, 32)
+    w = images(64, 64, 3, 3, seed=1)
+    with ops.prefer(conv="native"):
+        verdicts = [ops.explain_dispatch("conv", x, w, padding=1)["native"] for x in (many, few)]
+        assert verdicts == ["taken", "passed over: fewer than 1024 positions in the batch, where it is not faster"]
+        thin = ops.explain_dispatch("conv", many[:, :32].contiguous(memory_format=LAST), w[:, :32], padding=1)
+        assert thin["native"] == "passed over: fewer than 48 channels in or out of a group, where it is not faster"
+        assert torch.equal(ops.conv(few, w, padding=1), ops.conv(few, w, padding=1, impl="aten"))
+        assert torch.equal(ops.conv(many, w, padding=1), ops.conv(many, w, padding=1, impl="native"))
+        assert ops.explain_dispatch("conv", many.bfloat16(), w.bfloat16(), padding=1)["aten"] == "taken"

@@ -7,7 +7,7 @@ from striate.ops._avg_pool import avg_pool
 from striate.ops._conv import Links, conv, link_rows
 from striate.ops._conv_transpose import conv_transpose
 from striate.ops._deform_conv import deform_conv
-from striate.ops._dispatch import explain_dispatch, use_impl
+from striate.ops._dispatch import explain_dispatch, prefer, use_impl
 from striate.ops._highway import highway
 from striate.ops._local_response_norm import local_response_norm
 from striate.ops._max_pool import max_pool
@@ -27,6 +27,7 @@ __all__ = [
     "local_response_norm",
     "max_pool",
     "max_unpool",
+    "prefer",
     "rbf",
     "subsample",
     "use_impl",

@@ -6,6 +6,10 @@ Each implementation is a module, named in TABLE, with two functions of that norm
     supports(form, *operands) -> None, or in words why it cannot compute this
     forward(form, *operands)  -> the result; differentiable, by PyTorch's autograd or by its own gradients
 
+and perhaps a third, which is asked where `prefer` puts the implementation before others:
+
+    pays(form, *operands)     -> None, or in words why it is not known to be faster than they are
+
 A new operator is a file `_NAME.py` here, with a public function NAME and a `normal_form` of the same arguments (but
 impl), and a row of TABLE. A new implementation is a module and an entry in the row.
 """
@@ -85,6 +89,7 @@ class Implementation(Protocol):
 
 
 _default: ContextVar[str] = ContextVar("impl", default="auto")
+_preferred: ContextVar[dict[str, str]] = ContextVar("preferred", default={})  # noqa: B039  # never written to
 # what looks on: called instead of the implementation's `forward`, with operator, normal form, operands and `forward`
 Watcher = Callable[[str, Any, tuple[Any, ...], Callable[..., Any]], Any]
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
@@ -103,6 +108,25 @@ def use_impl(name: str) -> Iterator[None]:
         yield
     finally:
         _default.reset(token)
+
+
+@contextmanager
+def prefer(**implementations: str) -> Iterator[None]:
+    """Within the block, let "auto" ask these implementations first: operator=implementation, such as conv="native".
+
+    One that is asked first computes what it supports where it is known to be faster; all else is computed as without
+    the block. Blocks within each other add up. A function keeps what torch.compile found when it compiled it. Raises
+    InputError for an unknown operator or implementation.
+    """
+    for operator, name in implementations.items():
+        if operator not in TABLE:
+            raise InputError(f"prefer: unknown operator {operator!r}{did_you_mean(operator, TABLE)}")
+        _require_known(name, TABLE[operator], f"prefer: {operator}")
+    token = _preferred.set({**_preferred.get(), **implementations})
+    try:
+        yield
+    finally:
+        _preferred.reset(token)
 
 
 @contextmanager
@@ -132,16 +156,15 @@ def explain_dispatch(operator: str, *args: Any, **kwargs: Any) -> dict[str, str]
     form, operands = module.normal_form(**arguments)
     verdicts: dict[str, str] = {}
     taken = None
-    for name, path in TABLE[operator].items():
-        if wanted not in {"auto", name}:
-            verdicts[name] = f"not asked: {wanted!r} was asked for"
-        elif taken is not None:
-            verdicts[name] = f"not asked: {taken!r} comes first"
-        elif (reason := _load(path).supports(form, *operands)) is not None:
+    for name, first in _candidates(operator, wanted):
+        if taken is not None:
+            verdicts.setdefault(name, f"not asked: {taken!r} comes first")
+        elif (reason := _refusal(_load(TABLE[operator][name]), form, operands, first=first)) is not None:
             verdicts[name] = f"passed over: {reason}"
         else:
             verdicts[name], taken = "taken", name
-    return verdicts
+    others = {name: f"not asked: {wanted!r} was asked for" for name in TABLE[operator] if name not in verdicts}
+    return verdicts | others
 
 
 def compute(operator: str, impl: str, form: Any, operands: tuple[Any, ...]) -> Any:
@@ -149,18 +172,16 @@ def compute(operator: str, impl: str, form: Any, operands: tuple[Any, ...]) -> A
 
     Raises InputError if that one does not exist or cannot compute the case, or if "auto" finds none.
     """
-    wanted = _wanted(operator, impl)
     reasons = []
-    for name, path in TABLE[operator].items():
-        if wanted in {"auto", name}:
-            implementation = _load(path)
-            reason = implementation.supports(form, *operands)
-            if reason is None:
-                watcher = None if torch.compiler.is_compiling() else _watcher.get()
-                if watcher is not None:
-                    return watcher(operator, form, operands, implementation.forward)
-                return implementation.forward(form, *operands)
-            reasons.append(f"{name!r} does not support {reason}")
+    for name, first in _candidates(operator, _wanted(operator, impl)):
+        implementation = _load(TABLE[operator][name])
+        reason = _refusal(implementation, form, operands, first=first)
+        if reason is None:
+            watcher = None if torch.compiler.is_compiling() else _watcher.get()
+            if watcher is not None:
+                return watcher(operator, form, operands, implementation.forward)
+            return implementation.forward(form, *operands)
+        reasons.append(f"{name!r} does not support {reason}")
     raise InputError(f"{operator}: {'; '.join(reasons)}")
 
 
@@ -182,6 +203,24 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def _candidates(operator: str, wanted: str) -> list[tuple[str, bool]]:
+    """Return the implementations to ask in their order, and of each whether it was preferred."""
+    if wanted != "auto":
+        return [(wanted, False)]
+    in_order = [(name, False) for name in TABLE[operator]]
+    first = _current_preference(operator)
+    return [(first, True), *in_order] if first != "auto" else in_order
+
+
+def _refusal(implementation: Implementation, form: Any, operands: tuple[Any, ...], *, first: bool) -> str | None:
+    """Return None if the implementation takes the case, else why not."""
+    reason = implementation.supports(form, *operands)
+    if reason is None and first and hasattr(implementation, "pays"):
+        worth: str | None = implementation.pays(form, *operands)
+        return worth
+    return reason
+
+
 def _wanted(operator: str, impl: str) -> str:
     wanted = _current_default() if impl == "auto" else impl
     if wanted != "auto" and wanted not in TABLE[operator]:
@@ -192,6 +231,11 @@ def _wanted(operator: str, impl: str) -> str:
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch.compile reads no context variable
 def _current_default() -> str:
     return _default.get()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _current_preference(operator: str) -> str:
+    return _preferred.get().get(operator, "auto")
 
 
 def _load(path: str) -> Implementation:

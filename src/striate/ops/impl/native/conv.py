@@ -12,6 +12,8 @@ from striate.ops.impl.native import winograd
 from striate.ops.impl.native.library import channels_last, differentiable_again, unusable
 
 _FEWEST_CHANNELS = 16  # of a group, in and out: below, the direct way is as fast
+_FASTER_CHANNELS = 48  # measured with gradients on one core: 32 channels lose up to a third, 64 win
+_FASTER_PIXELS = 1024  # outputs of one channel in the batch: fewer do not pay for transforming the weights
 _TILE = 4
 
 
@@ -28,6 +30,16 @@ def supports(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | No
         return "a memory layout other than channels last (images N x C x H x W)"
     if min(w.shape[0] // form.groups, w.shape[1]) < _FEWEST_CHANNELS:
         return f"fewer than {_FEWEST_CHANNELS} channels in or out of a group"
+    return None
+
+
+def pays(form: ConvForm, x: Tensor, w: Tensor, _: Tensor | None) -> str | None:
+    """Return None where a training step is known to be faster than PyTorch's, else why not."""
+    if min(w.shape[0] // form.groups, w.shape[1]) < _FASTER_CHANNELS:
+        return f"fewer than {_FASTER_CHANNELS} channels in or out of a group, where it is not faster"
+    height, width = (n + sum(padding) - 2 for n, padding in zip(x.shape[2:], form.window.padding, strict=True))
+    if x.shape[0] * height * width < _FASTER_PIXELS:
+        return f"fewer than {_FASTER_PIXELS} positions in the batch, where it is not faster"
     return None
 
 
