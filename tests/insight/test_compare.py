@@ -254,18 +254,21 @@ def test_added_replaced_and_other_constants() -> None:
 class Shared(nn.Module):
     """Branches that share a layer, as in DenseNet: no tree."""
 
-    def __init__(self, maps: int) -> None:
+    def __init__(self, maps: int, bias: bool = True) -> None:
         super().__init__()
-        self.a, self.b, self.c = nn.Conv2d(2, 2, 1), nn.Conv2d(4, 2, 1), nn.Conv2d(6, maps, 1)
+        self.a, self.b, self.c = nn.Conv2d(2, 2, 1, bias=bias), nn.Conv2d(4, 2, 1), nn.Conv2d(6, maps, 1)
 
     def forward(self, x: Tensor) -> Any:
-        y = torch.cat([x, self.a(x)], 1)
-        return self.c(torch.cat([y, self.b(y)], 1))
+        first = self.a(x)
+        second = self.b(torch.cat([x, first], 1))
+        return self.c(torch.cat([x, first, second], 1))
 
 
 def test_branches_that_share_layers() -> None:
     assert compare(Shared(3), Shared(3), (2, 4, 4)).same
     assert compare(Shared(3), Shared(5), (2, 4, 4)).sentences == ["c: maps 3 -> 5"]
+    found = compare(Shared(3), Shared(3, bias=False), (2, 4, 4))  # a is in two branches and told once
+    assert found.sentences == ["a: no bias there"]
 
 
 # --- totals, JSON, errors --------------------------------------------------------------------------------------------
