@@ -88,6 +88,15 @@ def test_branches_of_one_stride(seed: int) -> None:
     assert joined.exact
 
 
+def test_branches_of_one_stride_and_different_periods() -> None:
+    two, three = Field(60).bins(2, 1).bins(1, 2), Field(60).bins(3, 1).bins(1, 3)
+    assert (len(two.phases), len(three.phases), int(two.stride), int(three.stride)) == (2, 3, 1, 1)
+    inputs = read(
+        lambda o: frozenset({2 * (o // 2), 2 * (o // 2) + 1, *range(3 * (o // 3), 3 * (o // 3) + 3)}), lambda o: [o]
+    )
+    agree(two.join(three, units=60), inputs)
+
+
 def test_the_fields_of_vgg_16() -> None:
     """The last pooling of VGG-16 sees 212 inputs and its first dense layer, as a convolution, 404."""
     field = Field(224)

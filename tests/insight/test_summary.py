@@ -299,6 +299,11 @@ def test_the_module_comes_back_as_it_was(fails: bool) -> None:
     assert type(model(torch.zeros(1, 1, 3, 4))) is Tensor
 
 
+class Mismatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x[:, :, 1:]
+
+
 @pytest.mark.parametrize(
     ("model", "size", "sentence"),
     [
@@ -333,15 +338,19 @@ def test_the_module_comes_back_as_it_was(fails: bool) -> None:
             "the input is float32, the weights are float64",
         ),
         (Functional(), (2, 6, 6), "the network (Functional)"),
+        (Mismatch(), (2, 6, 6), "the network (Mismatch) with the input 1 x 2 x 6 x 6: The size of tensor a (6)"),
         (build("lenet5"), (1, 28, 28), "lenet5: the input (1, 1, 28, 28) is not N x 1 x 32 x 32"),
     ],
 )
-def test_failures_in_a_sentence(model: nn.Module, size: Any, sentence: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_failures_in_a_sentence(
+    model: nn.Module, size: Any, sentence: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     summary = summarize(model, size)
     assert summary.failure is not None
     assert sentence in summary.failure
     assert "\n" not in summary.failure
-    assert capfd.readouterr() == ("", ""), "no traceback"
+    assert capfd.readouterr() == ("", "")
+    assert caplog.records == [], "no traceback"
     assert sentence in summary.as_text()
     assert not any(found.note == "not called" for found in summary.rows)
 
