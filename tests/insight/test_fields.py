@@ -152,6 +152,7 @@ CASES = {
     "residual": (Call(lambda x, a: x + a(x).relu_(), nn.Conv2d(1, 1, 5, padding=2)), True),
     "split by a view": (Call(lambda x: x.view(x.shape[0], 1, 20, 2, 33).sum(3)), False),
     "written through a view": (Call(lambda x, a: put(torch.zeros_like(x), a(x)), nn.Conv2d(1, 1, 3, padding=1)), False),
+    "zeros of its shape": (Call(lambda x, a: a(x) + torch.zeros_like(x), nn.Conv2d(1, 1, 3, padding=1)), True),
     "written in place": (Call(lambda x, a: x.clone().add_(a(x)), nn.Conv2d(1, 1, 3, padding=1)), True),
 }
 

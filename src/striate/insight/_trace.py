@@ -23,6 +23,11 @@ from striate.ops._dispatch import watched
 
 # modules that compute with the parameters of modules inside them instead of calling them
 _WHOLE = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
+# of their operand these read the shape alone
+_SHAPE_ONLY = frozenset(
+    f"aten::{name}"
+    for name in ("zeros_like", "ones_like", "empty_like", "full_like", "new_zeros", "new_ones", "new_empty", "new_full")
+)
 _ONE_TYPE = frozenset(f"aten::{name}" for name in ("addmm", "mm", "bmm", "baddbmm", "mv", "convolution"))
 
 
@@ -181,7 +186,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._operation(
             schema.name.replace("::", "."),
             {name: tree_map(self._reference, value) for name, value in arguments.items()},
-            [number for number in before if number is not None],
+            [] if schema.name in _SHAPE_ONLY else [number for number in before if number is not None],
             [x for x in tree_leaves(result) if isinstance(x, Tensor)],
             pointwise=torch.Tag.pointwise in func.tags,
             written=[a for a, s in zip(args, schema.arguments, strict=False) if s.alias_info and s.alias_info.is_write],
