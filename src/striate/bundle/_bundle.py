@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from striate.bundle._archive import parse_json, read_archive, write_archive
 from striate.bundle._predict import Prediction, predictions
+from striate.bundle._prepared import prepare
 from striate.bundle._sources import find_images
 from striate.data import ClassMap
 from striate.data._preprocessing import Preprocessing
@@ -74,6 +75,11 @@ class Bundle:
             preprocessing=self.preprocessing,
             state=self.state,
         )
+
+    @functools.cached_property
+    def prepared(self) -> nn.Module:
+        """The network made ready to predict: the logits of `model` to rounding, faster; made when first asked for."""
+        return prepare(self.model)
 
     def predict(
         self,

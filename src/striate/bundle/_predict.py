@@ -58,7 +58,7 @@ def _predict_batch(bundle: "Bundle", batch: list[tuple[Path, Decoding]], top: in
     pictures = [picture for _, picture in decoded if not isinstance(picture, str)]
     chances: Iterator[npt.NDArray[np.float64]] = iter(())
     if pictures:
-        logits = logits_of(bundle.model, np.stack(pictures), bundle.preprocessing)
+        logits = logits_of(bundle.prepared, np.stack(pictures), bundle.preprocessing)
         chances = iter(probabilities(logits, bundle.temperature))
     for path, picture in decoded:
         if isinstance(picture, str):

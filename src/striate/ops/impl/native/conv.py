@@ -14,7 +14,7 @@ from striate.ops.impl.native.library import channels_last, differentiable_again,
 _FEWEST_CHANNELS = 16  # of a group, in and out: below, the direct way is as fast
 _FASTER_CHANNELS = 48  # measured with gradients on one core: 32 channels lose up to a third, 64 win
 _FASTER_PIXELS = 1024  # outputs of one channel in the batch: fewer do not pay for transforming the weights
-_TILE = 4
+TILE = 4
 
 
 def supports(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | None:
@@ -52,18 +52,18 @@ def forward(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
 
 @torch.library.custom_op("striate::conv3x3", mutates_args=(), device_types="cpu")
 def _conv(x: Tensor, w: Tensor, b: Tensor | None, padding: list[int], groups: int) -> Tensor:
-    return winograd.conv(x, winograd.pack(w, groups, _TILE), b, _four(padding))
+    return winograd.conv(x, winograd.pack(w, groups, TILE), b, _four(padding))
 
 
 @torch.library.custom_op("striate::conv3x3_grad_input", mutates_args=(), device_types="cpu")
 def _grad_input(grad: Tensor, w: Tensor, padding: list[int], groups: int) -> Tensor:
     turned = _four([2 - p for p in padding])
-    return winograd.conv(grad, winograd.pack_transposed(w, groups, _TILE), None, turned)
+    return winograd.conv(grad, winograd.pack_transposed(w, groups, TILE), None, turned)
 
 
 @torch.library.custom_op("striate::conv3x3_grad_weight", mutates_args=(), device_types="cpu")
 def _grad_weight(x: Tensor, grad: Tensor, padding: list[int], groups: int) -> Tensor:
-    return winograd.grad_weight(x, grad, groups, _four(padding), _TILE)
+    return winograd.grad_weight(x, grad, groups, _four(padding), TILE)
 
 
 @_conv.register_fake

@@ -1,0 +1,116 @@
+"""The same network, made ready to predict: batch normalisation folded, weights packed once, activations fused.
+
+`prepare` looks for what follows each other in an `nn.Sequential`: convolution, batch normalisation and ReLU become one
+module, dense layer and ReLU another, and dropout goes. All other modules run as they are.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from striate import ops
+from striate.nn import Conv
+
+Run = Sequence[tuple[str, nn.Module]]
+
+
+def prepare(model: nn.Module, *, exact: bool = False) -> nn.Module:
+    """Return a copy that computes the same logits faster: float32 on the CPU, evaluation only, no gradients.
+
+    The logits agree to rounding; with `exact` no Winograd convolution is among what computes them. The model given
+    stays as it is.
+    """
+    ready = copy.deepcopy(model).eval().requires_grad_(False)
+    ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for parent in list(ready.modules()):
+        if isinstance(parent, nn.Sequential) and type(parent).forward is nn.Sequential.forward:
+            _fuse(parent, exact)
+    for parent in list(ready.modules()):  # what stands alone
+        for name, child in list(parent.named_children()):
+            if (alone := _alone(child, exact)) is not None:
+                parent._modules[name] = alone
+    return ready
+
+
+class PreparedConv(nn.Module):
+    """A convolution, with the batch normalisation and the ReLU that follow it: N x D x H x W to N x P x outputs."""
+
+    def __init__(self, conv: Conv, norm: nn.BatchNorm2d | None, *, relu: bool, exact: bool) -> None:
+        super().__init__()
+        weight, bias = conv.weight.detach(), None if conv.bias is None else conv.bias.detach()
+        if norm is not None:
+            weight, bias = _folded(weight, bias, norm)
+        words = ("stride", "padding", "dilation", "upsample", "groups", "flip")
+        self.weight = nn.Parameter(weight, requires_grad=False)  # kept by its name for those who ask where a network is
+        self.packed = ops.PackedConv(weight, bias, {word: getattr(conv, word) for word in words}, relu, exact)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs, channels last."""
+        return self.packed(x)
+
+
+class PreparedLinear(nn.Module):
+    """A dense layer and the ReLU after it, by oneDNN: N x inputs to N x outputs."""
+
+    def __init__(self, linear: nn.Linear, *, relu: bool) -> None:
+        super().__init__()
+        self.weight, self.bias, self.after = linear.weight, linear.bias, "relu" if relu else "none"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs."""
+        if not len(x) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            y = nn.functional.linear(x, self.weight, self.bias)
+            return y.relu_() if self.after == "relu" else y
+        fused: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), self.weight, self.bias, self.after, [], "")
+        return fused
+
+
+def _fuse(parent: nn.Sequential, exact: bool) -> None:
+    """Replace what follows each other by one module; the others become identities, so that names stay."""
+    children = list(parent.named_children())
+    for at, (name, child) in enumerate(children):
+        rest = [module for _, module in children[at + 1 : at + 3]]
+        norm = rest[0] if _packs(child) and rest and isinstance(rest[0], nn.BatchNorm2d) else None
+        if norm is not None and norm.running_mean is not None:
+            rest.pop(0)
+        else:
+            norm = None
+        relu = bool(rest) and type(rest[0]) is nn.ReLU
+        if isinstance(child, Conv) and _packs(child):
+            parent._modules[name] = PreparedConv(child, norm, relu=relu, exact=exact)
+        elif type(child) is nn.Linear and relu:
+            parent._modules[name] = PreparedLinear(child, relu=True)
+        else:
+            continue
+        for used, _ in children[at + 1 : at + 1 + (norm is not None) + relu]:
+            parent._modules[used] = nn.Identity()
+
+
+def _alone(module: nn.Module, exact: bool) -> nn.Module | None:
+    """Return what takes the place of a module by itself, None if it stays."""
+    if isinstance(module, nn.Dropout | nn.Dropout2d):
+        return nn.Identity()
+    if isinstance(module, Conv) and _packs(module):
+        return PreparedConv(module, None, relu=False, exact=exact)
+    return PreparedLinear(module, relu=False) if type(module) is nn.Linear else None
+
+
+def _packs(module: nn.Module) -> bool:
+    return isinstance(module, Conv) and module.links is None and len(module.kernel) == 2
+
+
+def _folded(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return the weights and biases of a convolution and the batch normalisation after it; in float64, then rounded.
+
+    gamma * (w x + b - mean) / sqrt(var + eps) + beta.
+    """
+    mean, var = norm.running_mean, norm.running_var
+    assert mean is not None  # `_fuse` has looked
+    assert var is not None
+    scale = (var.double() + norm.eps).rsqrt() * (1.0 if norm.weight is None else norm.weight.double())
+    shift = (0.0 if bias is None else bias.double()) - mean.double()
+    new_bias = shift * scale + (0.0 if norm.bias is None else norm.bias.double())
+    new_weight = weight.double() * scale.view(-1, *(1,) * (weight.ndim - 1))
+    return new_weight.to(weight.dtype), new_bias.to(weight.dtype)

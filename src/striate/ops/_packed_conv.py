@@ -1,0 +1,65 @@
+"""Convolution with weights that stay: packed once, with what follows it fused; for prediction, not for training."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from striate.ops._conv import ConvForm, conv, normal_form
+from striate.ops.impl.native import conv as native
+from striate.ops.impl.native import winograd
+
+
+@dataclass(eq=False)
+class PackedConv:
+    """`ops.conv` with fixed weights: call it with images N x D x H x W, float32 on the CPU; no gradients.
+
+    w, b and `words` (stride, padding, dilation, upsample, groups, flip) are `ops.conv`'s; `relu` sets what is negative
+    to zero. 3 x 3 kernels of stride 1 with enough channels are computed by Striate's Winograd kernel unless `exact`,
+    others by oneDNN with weights in its own layout; what neither can, by `ops.conv`. Calling raises InputError.
+    """
+
+    w: Tensor
+    b: Tensor | None
+    words: dict[str, Any] = field(default_factory=dict)
+    relu: bool = False
+    exact: bool = False
+    _winograd: winograd.Packed | None = field(init=False, default=None)
+    _onednn: Tensor | None = field(init=False, default=None)
+    _packed: bool = field(init=False, default=False)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return N x P x outputs, channels last."""
+        form = normal_form(x, self.w, self.b, **self.words)[0]
+        if not self._packed and len(x):
+            self._pack(form, x)
+        if self._winograd is not None:
+            (top, bottom), (left, right) = form.window.padding
+            return winograd.conv(x, self._winograd, self.b, (top, bottom, left, right), relu=self.relu)
+        window = form.window
+        if self._onednn is not None and window.symmetric_padding is not None and len(x):
+            settings = (window.symmetric_padding, window.stride, window.dilation, form.groups)
+            after = "relu" if self.relu else "none"
+            x = x.contiguous(memory_format=torch.channels_last)
+            y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self._onednn, self.b, *settings, after, [], "")
+            return y
+        y = conv(x, self.w, self.b, **self.words)
+        return y.relu_() if self.relu else y
+
+    def _pack(self, form: ConvForm, x: Tensor) -> None:
+        """Bring the weights into the layout of whoever will compute; the size of images does not matter for that."""
+        last = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+        if not self.exact and native.supports(form, last, self.w, self.b) is None:
+            self._winograd = winograd.pack(self.w, form.groups, native.TILE)
+        elif _onednn_computes(form, x, self.w):
+            settings = (form.window.symmetric_padding, form.window.stride, form.window.dilation, form.groups)
+            self._onednn = torch.ops.mkldnn._reorder_convolution_weight(self.w.contiguous(), *settings, x.shape)
+        self._packed = True
+
+
+def _onednn_computes(form: ConvForm, x: Tensor, w: Tensor) -> bool:
+    plain = form.links is None and not form.flip and not form.window.upsamples
+    here = x.device.type == "cpu" and x.dtype == w.dtype == torch.float32
+    built = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return here and built and plain and x.ndim == 4 and form.window.symmetric_padding is not None
