@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from striate import ops
 from striate.errors import InputError
-from striate.nn import Conv
+from striate.nn import Conv, Dropout
 
 
 def convolution(
@@ -27,7 +27,7 @@ def convolution(
         part.add_module("norm", nn.BatchNorm2d(maps))
     part.add_module("relu", nn.ReLU(inplace=True))
     if dropout:
-        part.add_module("dropout", nn.Dropout(dropout))
+        part.add_module("dropout", Dropout(dropout))
     return part
 
 

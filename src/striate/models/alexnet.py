@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from striate.errors import InputError
 from striate.geometry import make_window, output_size
 from striate.models._chain import chosen_size, require_fraction, require_images
-from striate.nn import Conv, LocalResponseNorm, MaxPool
+from striate.nn import Conv, Dropout, LocalResponseNorm, MaxPool
 
 SIZE = (224, 224)  # section 3.5
 
@@ -221,7 +221,7 @@ def _modules(layer: Layer, inputs: int, dropout: float, dropout_first: bool) -> 
     number = layer.name[-1]
     relu = nn.ReLU(inplace=True)
     if not layer.kernel:
-        linear, drop = nn.Linear(inputs, layer.maps), nn.Dropout(dropout)  # scaled in training, not by 0.5 in use
+        linear, drop = nn.Linear(inputs, layer.maps), Dropout(dropout)  # scaled in training, not by 0.5 in use
         parts: dict[str, nn.Module] = {"flatten": nn.Flatten()}
         parts |= {"dropout": drop} if dropout_first else {}
         parts |= {"linear": linear, "relu": relu}

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from striate.errors import InputError
-from striate.nn import Conv, MaxPool
+from striate.nn import Conv, Dropout, MaxPool
 
 
 class Block(NamedTuple):
@@ -88,7 +88,7 @@ def convnet(
         head.add_module(f"relu{number}", nn.ReLU(inplace=True))
         features = width_
     if dropout:
-        head.add_module("dropout", nn.Dropout(dropout))
+        head.add_module("dropout", Dropout(dropout))
     head.add_module("classifier", nn.Linear(features, classes))
     model = ConvNet(layers, head, (channels, height, width))
     _initialize(model)

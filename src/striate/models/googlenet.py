@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from striate.errors import InputError
 from striate.models._chain import Chain, chosen_size, require_flag, require_fraction, require_images
-from striate.nn import AvgPool, Conv, LocalResponseNorm, MaxPool
+from striate.nn import AvgPool, Conv, Dropout, LocalResponseNorm, MaxPool
 
 SIZE = (224, 224)  # section 5
 SMALLEST = (31, 31)  # five halvings leave one position
@@ -114,7 +114,7 @@ class Auxiliary(nn.Module):
         self.conv = _convolution(in_maps, 128, 1, variant)
         self.fc = nn.Linear(128 * positions, 1024)
         self.relu = nn.ReLU(inplace=True)
-        self.dropout = nn.Dropout(0.7)
+        self.dropout = Dropout(0.7)
         self.linear = nn.Linear(1024, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ def _parts(variant: Variant, channels: int, classes: int, dropout: float) -> dic
             pool = POOL_AFTER[row.name]
             parts[pool] = _pool(variant.pool4) if pool == "pool4" else _pool()
     parts["pool5"] = nn.AdaptiveAvgPool2d(1)  # 7 x 7 / 1 of the paper's 7 x 7
-    parts["dropout"] = nn.Dropout(dropout)
+    parts["dropout"] = Dropout(dropout)
     parts["linear"] = nn.Sequential(OrderedDict(flatten=nn.Flatten(), linear=nn.Linear(maps, classes)))
     return parts
 

@@ -25,7 +25,7 @@ from striate import ops
 from striate.errors import InputError
 from striate.geometry import make_window, output_size
 from striate.models._chain import Chain, chosen_size, require_flag, require_fraction
-from striate.nn import Conv, Highway, MaxPool
+from striate.nn import Conv, Dropout, Highway, MaxPool
 
 ALTERNATING = (3, 1, 3, 1, 3, 1, 3, 1, 3, 1)
 
@@ -151,7 +151,7 @@ def _parts(
     table: Row, channels: int, classes: int, size: tuple[int, int], dropout: tuple[float, ...]
 ) -> dict[str, nn.Module]:
     """Return all layers in their order, named as in the released definition of cifar-19: drop1, conv1 ... ip2."""
-    parts: dict[str, nn.Module] = {"drop1": nn.Dropout(dropout[0])}
+    parts: dict[str, nn.Module] = {"drop1": Dropout(dropout[0])}
     inputs, layer = channels, 0
     for number, stage in enumerate(table.stages, 1):
         for kernel in stage.kernels:
@@ -161,7 +161,7 @@ def _parts(
         if number < len(table.stages):
             # "ceil" is how Caffe, in which the networks were trained, counts windows
             parts[f"pool{number}"] = MaxPool(table.pool, stride=2, ceil=table.head == "none")
-            parts[f"drop{number + 1}"] = nn.Dropout(dropout[number])
+            parts[f"drop{number + 1}"] = Dropout(dropout[number])
     if table.head == "average":
         parts[f"conv{layer + 1}"] = _plain(inputs, table.width, 1)
         parts["pool3"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -171,7 +171,7 @@ def _parts(
         parts["pool3"] = nn.Sequential(MaxPool(2, ceil=True), nn.Flatten())
         rows, columns = _pooled(table, size)
         inputs *= rows * columns
-    parts["drop4"] = nn.Dropout(dropout[3])
+    parts["drop4"] = Dropout(dropout[3])
     if table.head == "dense":
         parts["ip1"] = nn.Sequential(OrderedDict(dense=nn.Linear(inputs, table.width), relu=nn.ReLU(inplace=True)))
     parts["ip2"] = nn.Linear(table.width or inputs, classes)

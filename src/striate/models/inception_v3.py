@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from striate.models._chain import Chain, chosen_size, require_flag, require_fraction, require_images
 from striate.models._inception import Concat, ConvNorm, Convolution, Pooling, Row, parts_of
-from striate.nn import AvgPool, Conv
+from striate.nn import AvgPool, Conv, Dropout
 
 SIZE, SMALLEST = (299, 299), (75, 75)
 AUXILIARY_WEIGHT = 0.4  # of its loss, in the released training program (`inception_model.loss`); not in the paper
@@ -147,7 +147,7 @@ class InceptionV3(Chain):
         parts, maps = parts_of(INCEPTION_V3, channels)
         again = list(maps) if recompute else []
         parts["pool3"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        parts["dropout"] = nn.Dropout(dropout)
+        parts["dropout"] = Dropout(dropout)
         parts["linear"] = nn.Linear(maps["inception_fig7_2"], classes)
         super().__init__("inception-v3", parts, input_size=(channels, *size), smallest=SMALLEST, recompute=again)
         self.auxiliary = AuxiliaryClassifier(maps[AUXILIARY_AFTER], classes) if auxiliary else None

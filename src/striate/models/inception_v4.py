@@ -14,7 +14,7 @@ from torch import nn
 
 from striate.models._chain import Chain, chosen_size, require_flag, require_fraction
 from striate.models._inception import Concat, Convolution, Pooling, Row, parts_of
-from striate.nn import Conv
+from striate.nn import Conv, Dropout
 
 SIZE, SMALLEST = (299, 299), (75, 75)
 AVERAGE, MAX = Pooling("average"), Pooling("max")
@@ -118,7 +118,7 @@ class Inception(Chain):
         parts, maps = parts_of(table, channels)
         again = list(maps) if require_flag(name, "recompute", recompute) else []
         parts["average_pooling"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        parts["dropout"] = nn.Dropout(require_fraction(name, "dropout", dropout))
+        parts["dropout"] = Dropout(require_fraction(name, "dropout", dropout))
         parts["linear"] = nn.Linear([*maps.values()][-1], classes)
         super().__init__(name, parts, input_size=(channels, height, width), smallest=SMALLEST, recompute=again)
         for module in self.modules():  # He et al., 2015: the paper is silent, the released networks start so

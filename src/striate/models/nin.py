@@ -12,7 +12,7 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.models._chain import Chain, chosen_size, require_fraction
-from striate.nn import Conv, MaxPool
+from striate.nn import Conv, Dropout, MaxPool
 
 
 class MLPConv(NamedTuple):
@@ -90,7 +90,7 @@ def nin(
         if layer is not network.layers[-1]:
             parts[f"pool{number}"] = MaxPool(3, stride=2, ceil=True)  # 32 -> 16 and 54 -> 27: windows may hang over
         if layer.dropout:
-            parts[f"dropout{number}"] = nn.Dropout(dropout)
+            parts[f"dropout{number}"] = Dropout(dropout)
     parts["average"] = nn.Sequential(OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten()))
     return Chain(name, parts, input_size=(channels, height, width), smallest=network.smallest)
 

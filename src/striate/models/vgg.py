@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from striate.errors import InputError
 from striate.models._chain import Chain, chosen_size, require_flag, require_fraction, require_images
-from striate.nn import Conv, LocalResponseNorm, MaxPool
+from striate.nn import Conv, Dropout, LocalResponseNorm, MaxPool
 
 SIZE = (224, 224)  # section 2.1
 SMALLEST = (32, 32)  # five poolings of 2 x 2 leave one position
@@ -215,7 +215,7 @@ def convolutional_head(model: VGG) -> dict[str, nn.Module]:
         parts = {
             "conv": dense_as_conv(linear, *window),
             "relu": nn.ReLU(inplace=True),
-            "dropout": nn.Dropout(dropout.p),
+            "dropout": Dropout(dropout.p),
         }
         head[name] = nn.Sequential(OrderedDict(parts))
     classifier: Any = model.get_submodule("fc8")
@@ -249,7 +249,7 @@ def _dense(inputs: int, units: int, dropout: float) -> nn.Sequential:
             flatten=nn.Flatten(),
             linear=nn.Linear(inputs, units),
             relu=nn.ReLU(inplace=True),
-            dropout=nn.Dropout(dropout),
+            dropout=Dropout(dropout),
         )
     )
 

@@ -4,6 +4,7 @@ from striate.nn._activation import ScaledTanh
 from striate.nn._conv import Conv
 from striate.nn._conv_transpose import ConvTranspose
 from striate.nn._deform_conv import DeformConv
+from striate.nn._dropout import Dropout
 from striate.nn._highway import Highway
 from striate.nn._normalization import LocalResponseNorm
 from striate.nn._pool import AvgPool, MaxPool, MaxUnpool, Subsample
@@ -15,6 +16,7 @@ __all__ = [
     "Conv",
     "ConvTranspose",
     "DeformConv",
+    "Dropout",
     "Highway",
     "LocalResponseNorm",
     "MaxPool",
