@@ -16,7 +16,7 @@ from striate.errors import InputError
 from striate.models import build, build_as_published, published
 from striate.models.alexnet import AlexNet, alexnet
 from striate.models.alexnet_parallel import split
-from striate.nn import Conv
+from striate.nn import Conv, Dropout
 
 # Caption of figure 2; the first figure is printed as 253,440, which is not 96 maps of 55 x 55.
 NEURONS = {"conv1": 290_400, "conv2": 186_624, "conv3": 64_896, "conv4": 64_896, "conv5": 43_264}
@@ -137,8 +137,8 @@ def test_single_is_torchvisions_network() -> None:
         *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()),
         *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
         *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
-        *(nn.Flatten(), nn.Dropout(), nn.Linear(256 * 1 * 2, 4096), nn.ReLU()),
-        *(nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 5)),
+        *(nn.Flatten(), Dropout(), nn.Linear(256 * 1 * 2, 4096), nn.ReLU()),
+        *(Dropout(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 5)),
     )
     plain.load_state_dict(dict(zip(plain.state_dict(), model.state_dict().values(), strict=True)))
     x = torch.randn(2, 2, 63, 95)

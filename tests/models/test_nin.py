@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from striate.errors import InputError
 from striate.models import build, build_as_published
 from striate.models.nin import nin
-from striate.nn import Conv
+from striate.nn import Conv, Dropout
 
 
 def mlp(d: int, maps: tuple[int, int, int], kernel: int, stride: int = 1, padding: int = 0) -> list[nn.Module]:
@@ -35,10 +35,10 @@ def plain(row: str, classes: int, channels: int) -> nn.Sequential:
         return nn.Sequential(
             *mlp(channels, (192, 160, 96), 5, padding=2),
             pool(),
-            nn.Dropout(0.5),
+            Dropout(0.5),
             *mlp(96, (192, 192, 192), 5, padding=2),
             pool(),
-            nn.Dropout(0.5),
+            Dropout(0.5),
             *mlp(192, (192, 192, classes), 3, padding=1),
             *last,
         )
@@ -49,7 +49,7 @@ def plain(row: str, classes: int, channels: int) -> nn.Sequential:
         pool(),
         *mlp(256, (384, 384, 384), 3, padding=1),
         pool(),
-        nn.Dropout(0.5),
+        Dropout(0.5),
         *mlp(384, (1024, 1024, classes), 3, padding=1),
         *last,
     )
