@@ -19,6 +19,7 @@ ORDER = [
     "ops",
     "nn",
     "models",
+    "runtime",
     "data",
     "evaluation",
     "training",

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from striate.cli import _compare, _datasets, _evaluate, _inspect, _models, _predict, _recipes, _train, _verify
+from striate.cli import _compare, _datasets, _evaluate, _inspect, _models, _predict, _recipes, _runtime, _train, _verify
 from striate.errors import InputError, Interrupted, StriateError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -30,6 +30,7 @@ app.command("compare")(_compare.compare)
 app.command("models")(_models.models)
 app.command("datasets")(_datasets.datasets)
 app.command("recipes")(_recipes.recipes)
+app.command("runtime")(_runtime.runtime)
 
 
 def _version(asked: bool) -> None:

@@ -1,0 +1,165 @@
+"""What is best on a machine for a network, and why."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from striate.errors import InputError
+from striate.runtime._allocator import MOST_MIB, can_keep
+from striate.runtime._machine import Machine, machine
+from striate.runtime._runtime import Precision, Runtime
+
+# measured with LeNet-5 (0.3 million products a picture: no gain) and small convnets (1.1 million: 1.3 times as fast)
+BF16_PRODUCTS = 1_000_000
+_BF16_GAIN = 1.3  # bfloat16 is chosen where it multiplies at least so many times as fast as float32
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """What a user asks of the runtime; None leaves it to `choose`."""
+
+    precision: Precision | None = None
+    threads: int | None = None
+    native: bool | None = None  # Striate's own kernels
+    keep_memory: bool | None = None
+    keep_mib: int = 0  # the most memory that is kept, in MiB; 0: any
+
+    def __post_init__(self) -> None:
+        if isinstance(self.keep_mib, bool) or not isinstance(self.keep_mib, int) or not 0 <= self.keep_mib <= MOST_MIB:
+            raise InputError(f"runtime: keep_mib must be 0 (any) to {MOST_MIB} MiB, got {self.keep_mib!r}")
+
+
+def choose(
+    options: RuntimeOptions = RuntimeOptions(),
+    *,
+    work: int | None = None,
+    channels_last: bool = True,
+    trained: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    here: Machine | None = None,
+) -> Runtime:
+    """Return the best runtime for a network, with a reason for each part.
+
+    work: products of one picture (`products`), None for a large network. trained: the recorded runtime of the training
+    (`Runtime.to_json`), whose precision, kernels and layout are kept where this machine has them. Raises InputError for
+    what cannot be had.
+    """
+    here = here or machine()
+    reasons: dict[str, str] = {}
+    precision = _precision(options, work, trained, device, here, reasons)
+    native = _native(options, trained, here, reasons)
+    reasons["channels_last"] = (
+        "convolutions and pooling are faster with the channels innermost" if channels_last else "the recipe says so"
+    )
+    if trained is not None and isinstance(trained.get("channels_last"), bool):
+        channels_last = trained["channels_last"]
+        reasons["channels_last"] = "as in training"
+    keep = _keep_memory(options, reasons)
+    threads = options.threads or _threads(here)
+    reasons["threads"] = "as asked for" if options.threads else f"of {here.cores} cores that this process may use"
+    return Runtime(precision, channels_last, threads, native, keep, options.keep_mib, reasons)
+
+
+def recorded(values: Mapping[str, Any]) -> Runtime:
+    """Return the runtime that a run recorded; raises InputError if this machine cannot compute as it did."""
+    runtime = Runtime.from_json(values)
+    if runtime.precision == "bf16" and not machine().multiplies_bf16:
+        raise InputError(
+            "runtime: this run computes products in bfloat16, which this processor has no instructions for; "
+            "resume it on the machine where it began, or start a new run"
+        )
+    return runtime
+
+
+def busy(threads: int) -> str | None:
+    """Return a warning if other programs occupy the cores that `threads` threads need, else None."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    cores = os.cpu_count() or 1
+    if threads == 1 or load + threads <= 1.5 * cores:
+        return None
+    return (
+        f"this machine is busy (load {load:.1f} on {cores} cores): {threads} threads wait for each other and may be "
+        "many times slower than one; --threads 1 is steadier"
+    )
+
+
+def _precision(
+    options: RuntimeOptions,
+    work: int | None,
+    trained: Mapping[str, Any] | None,
+    device: str,
+    here: Machine,
+    reasons: dict[str, str],
+) -> Precision:
+    """Choose the precision: what was asked for, else what the training had, else the fastest."""
+    fast, why = _fast_bf16(device, here)
+    if options.precision is not None:
+        slow = options.precision == "bf16" and not fast
+        reasons["precision"] = f"as asked for, though {why}" if slow else "as asked for"
+        return options.precision
+    before = None if trained is None else trained.get("precision")
+    if before in {"exact", "high"} or (before == "bf16" and fast):
+        reasons["precision"] = "as in training"
+        return "exact" if before == "exact" else "high" if before == "high" else "bf16"
+    if not fast:
+        reasons["precision"] = why
+        return "high"
+    if work is not None and work < BF16_PRODUCTS:
+        reasons["precision"] = f"the network is small ({work:,} products a picture): bfloat16 gains nothing"
+        return "high"
+    reasons["precision"] = why
+    return "bf16"
+
+
+def _fast_bf16(device: str, here: Machine) -> tuple[bool, str]:
+    if device.startswith("cuda"):
+        import torch
+
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return fast, f"the GPU has {'' if fast else 'no '}instructions for bfloat16"
+    if not here.multiplies_bf16:
+        return False, "the processor has no instructions for bfloat16"
+    gain = here.rates.bf16 / here.rates.f32
+    verdict = f"bfloat16 multiplies {gain:.1f} times as fast as float32 here"
+    return gain >= _BF16_GAIN, verdict
+
+
+def _native(
+    options: RuntimeOptions, trained: Mapping[str, Any] | None, here: Machine, reasons: dict[str, str]
+) -> str | None:
+    if options.native and here.native is None:
+        raise InputError(
+            "runtime: Striate's kernels were asked for and are not built here; "
+            "install a C++ compiler and Striate again, or leave the request out"
+        )
+    if options.native is False:
+        reasons["native"] = "as asked for"
+        return None
+    if here.native is None:
+        reasons["native"] = "they were not built: there was no C++ compiler when Striate was installed"
+        return None
+    if options.native is None and trained is not None and trained.get("native", "") is None:
+        reasons["native"] = "as in training"
+        return None
+    reasons["native"] = "Striate's kernels, built for this instruction set, where they are known to be faster"
+    return here.native
+
+
+def _keep_memory(options: RuntimeOptions, reasons: dict[str, str]) -> bool:
+    if options.keep_memory is False:
+        reasons["keep_memory"] = "as asked for"
+        return False
+    if not can_keep():
+        reasons["keep_memory"] = "memory is not glibc's, or the environment has set how it is kept"
+        return False
+    limit = f"at most {options.keep_mib} MiB" if options.keep_mib else "no limit"
+    reasons["keep_memory"] = f"large tensors are not faulted in again at each step; {limit}"
+    return True
+
+
+def _threads(here: Machine) -> int:
+    """Return as many threads as PyTorch uses (OMP_NUM_THREADS counts), but no more than there are cores."""
+    import torch
+
+    return max(1, min(torch.get_num_threads(), here.cores))

@@ -1,0 +1,35 @@
+"""How much a network multiplies."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def products(model: nn.Module, input_size: tuple[int, ...]) -> int:
+    """Return the products of one picture (C, H, W): those of all modules with a weight of two axes or more.
+
+    Runs the model once, in evaluation mode, on a blank picture.
+    """
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        nonlocal total
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor) and weight.ndim >= 2 and isinstance(output, Tensor):
+            spread = inputs[0] if weight.ndim > 2 and output.shape[2:] > inputs[0].shape[2:] else output
+            total += weight.numel() * (spread[0, 0].numel() if spread.ndim > 2 else 1)
+
+    hooks = [module.register_forward_hook(count) for module in model.modules()]
+    training = [module for module in model.modules() if module.training]
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    try:
+        model.eval()
+        with torch.inference_mode():
+            model(torch.zeros(1, *input_size, device=like.device, dtype=like.dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module in training:
+            module.training = True
+    return total
