@@ -45,6 +45,10 @@ def shaken(name: str, size: tuple[int, int]) -> nn.Module:
     return model.eval()
 
 
+def kinds(module: nn.Module) -> list[str]:
+    return [type(child).__name__ for child in module.children()]
+
+
 def error(found: Tensor, exact: Tensor) -> float:
     return float((found.double() - exact).abs().max() / exact.abs().max())
 
@@ -73,10 +77,16 @@ def test_what_follows_a_convolution_is_folded() -> None:
     ready = prepare(model)
     assert sum(isinstance(module, nn.BatchNorm2d) for module in model.modules()) == 20
     assert sum(isinstance(module, nn.BatchNorm2d) for module in ready.modules()) == 0
-    kinds = [type(module).__name__ for module in ready.get_submodule("conv2_1.branch").children()]
-    assert kinds == ["PreparedConv", "Identity", "Identity", "PreparedConv", "Identity"]
+    assert [type(module).__name__ for module in ready.get_submodule("conv1")] == [
+        "PreparedConv",
+        "Identity",
+        "Identity",
+    ]
+    block = ready.get_submodule("conv2_1")
+    assert [type(module).__name__ for module in block.children()] == ["Sequential", "PreparedConv", "Identity"]
+    assert [type(module).__name__ for module in block.get_submodule("first")] == ["PreparedConv"]
     lone = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), Conv(3, 4, 1))
-    assert [type(module).__name__ for module in prepare(lone)] == ["BatchNorm2d", "ReLU", "PreparedConv"]
+    assert kinds(prepare(lone)) == ["BatchNorm2d", "ReLU", "PreparedConv"]
 
 
 @pytest.mark.skipif(library() is None, reason="the native extension was not built here")

@@ -1,19 +1,18 @@
 """The same network, made ready to predict: batch normalisation folded, weights packed once, activations fused.
 
 `prepare` looks for what follows each other in an `nn.Sequential`: convolution, batch normalisation and ReLU become one
-module, dense layer and ReLU another, and dropout goes. All other modules run as they are.
+module, dense layer and ReLU another, and dropout goes. The addition and the ReLU at the end of a residual block go into
+its last convolution. All other modules run as they are.
 """
 
 import copy
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from striate import ops
+from striate.models.resnet import Residual
 from striate.nn import Conv
-
-Run = Sequence[tuple[str, nn.Module]]
 
 
 def prepare(model: nn.Module, *, exact: bool = False) -> nn.Module:
@@ -29,8 +28,10 @@ def prepare(model: nn.Module, *, exact: bool = False) -> nn.Module:
             _fuse(parent, exact)
     for parent in list(ready.modules()):  # what stands alone
         for name, child in list(parent.named_children()):
-            if (alone := _alone(child, exact)) is not None:
-                parent._modules[name] = alone
+            if (prepared := _alone(child, exact)) is not None:
+                parent._modules[name] = prepared
+            elif isinstance(child, Residual) and _ends_in_convolution(child.branch):
+                parent._modules[name] = PreparedResidual(child)
     return ready
 
 
@@ -46,9 +47,25 @@ class PreparedConv(nn.Module):
         self.weight = nn.Parameter(weight, requires_grad=False)  # kept by its name for those who ask where a network is
         self.packed = ops.PackedConv(weight, bias, {word: getattr(conv, word) for word in words}, relu, exact)
 
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """Return the outputs, channels last; `other` is added to them before the ReLU."""
+        return self.packed(x, other)
+
+
+class PreparedResidual(nn.Module):
+    """A residual block relu(F(x) + shortcut(x)) whose sum is made where F's last convolution stores its outputs."""
+
+    def __init__(self, block: Residual) -> None:
+        super().__init__()
+        kept = [module for module in block.branch.children() if not isinstance(module, nn.Identity)]
+        self.first, self.last, self.shortcut = nn.Sequential(*kept[:-1]), kept[-1], block.shortcut
+        if isinstance(self.last, PreparedConv):
+            self.last.packed.relu = True
+
     def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs, channels last."""
-        return self.packed(x)
+        """Return the block's output."""
+        y: Tensor = self.last(self.first(x), self.shortcut(x))
+        return y
 
 
 class PreparedLinear(nn.Module):
@@ -86,6 +103,16 @@ def _fuse(parent: nn.Sequential, exact: bool) -> None:
             continue
         for used, _ in children[at + 1 : at + 1 + (norm is not None) + relu]:
             parent._modules[used] = nn.Identity()
+
+
+def _ends_in_convolution(branch: nn.Module) -> bool:
+    kept = [module for module in branch.children() if not isinstance(module, nn.Identity)]
+    return (
+        isinstance(branch, nn.Sequential)
+        and bool(kept)
+        and isinstance(kept[-1], PreparedConv)
+        and not kept[-1].packed.relu
+    )
 
 
 def _alone(module: nn.Module, exact: bool) -> nn.Module | None:

@@ -29,23 +29,31 @@ class PackedConv:
     _onednn: Tensor | None = field(init=False, default=None)
     _packed: bool = field(init=False, default=False)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return N x P x outputs, channels last."""
+    def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """Return N x P x outputs, channels last; `other`, of that shape, is added before the ReLU."""
         form = normal_form(x, self.w, self.b, **self.words)[0]
         if not self._packed and len(x):
             self._pack(form, x)
         if self._winograd is not None:
             (top, bottom), (left, right) = form.window.padding
-            return winograd.conv(x, self._winograd, self.b, (top, bottom, left, right), relu=self.relu)
-        window = form.window
-        if self._onednn is not None and window.symmetric_padding is not None and len(x):
-            settings = (window.symmetric_padding, window.stride, window.dilation, form.groups)
-            after = "relu" if self.relu else "none"
-            x = x.contiguous(memory_format=torch.channels_last)
-            y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self._onednn, self.b, *settings, after, [], "")
-            return y
+            other = None if other is None else other.contiguous(memory_format=torch.channels_last)
+            return winograd.conv(x, self._winograd, self.b, (top, bottom, left, right), other=other, relu=self.relu)
+        if self._onednn is not None and form.window.symmetric_padding is not None and len(x):
+            return self._by_onednn(form, x, other)
         y = conv(x, self.w, self.b, **self.words)
+        y = y if other is None else y + other
         return y.relu_() if self.relu else y
+
+    def _by_onednn(self, form: ConvForm, x: Tensor, other: Tensor | None) -> Tensor:
+        window, compute = form.window, torch.ops.mkldnn._convolution_pointwise
+        x = x.contiguous(memory_format=torch.channels_last)
+        settings = (self._onednn, self.b, window.symmetric_padding, window.stride, window.dilation, form.groups)
+        if other is None:
+            y: Tensor = compute(x, *settings, "relu" if self.relu else "none", [], "")
+        else:
+            other = other.contiguous(memory_format=torch.channels_last)
+            y = compute.binary(x, other, *settings, "add", None, "relu" if self.relu else None, [], None)
+        return y
 
     def _pack(self, form: ConvForm, x: Tensor) -> None:
         """Bring the weights into the layout of whoever will compute; the size of images does not matter for that."""
