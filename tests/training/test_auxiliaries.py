@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from striate.models.auxiliary import HasAuxiliaries
+from striate.runtime import Runtime
 from striate.training._loop import Trainer
 
 
@@ -26,7 +27,8 @@ class Network(nn.Module):
 
 
 def outputs_and_loss(model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    trainer: Any = SimpleNamespace(model=model, loss=cross_entropy)
+    run, device = SimpleNamespace(runtime=Runtime()), torch.device("cpu")
+    trainer: Any = SimpleNamespace(model=model, loss=cross_entropy, run=run, device=device)
     return Trainer.outputs_and_loss(trainer, x, labels)
 
 

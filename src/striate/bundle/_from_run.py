@@ -36,7 +36,7 @@ def save_trained(trained: "Trained") -> Path:
             "fingerprint": run.fingerprint,
             "recipe": run.recipe.to_json(),
             "device": run.device,
-            "threads": run.threads,
+            "runtime": run.runtime.to_json(),
             "started": run.created,
             "epochs": len(trained.history),
         },

@@ -11,8 +11,11 @@ import numpy.typing as npt
 
 from striate.data import ImageError, decode_image
 from striate.evaluation import logits_of, probabilities
+from striate.runtime import current
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from striate.bundle._bundle import Bundle
 
 Picture = npt.NDArray[np.uint8]
@@ -53,12 +56,19 @@ def predictions(
         pool.shutdown(cancel_futures=True)
 
 
+def _network(bundle: "Bundle") -> "nn.Module":
+    """Return the prepared network, or the plain one where the runtime asks for what that does not do."""
+    runtime = current()
+    plain = runtime is not None and (runtime.precision != "high" or runtime.native is None)
+    return bundle.model if plain else bundle.prepared
+
+
 def _predict_batch(bundle: "Bundle", batch: list[tuple[Path, Decoding]], top: int) -> Iterator[Prediction]:
     decoded = [(path, decoding.result()) for path, decoding in batch]
     pictures = [picture for _, picture in decoded if not isinstance(picture, str)]
     chances: Iterator[npt.NDArray[np.float64]] = iter(())
     if pictures:
-        logits = logits_of(bundle.prepared, np.stack(pictures), bundle.preprocessing)
+        logits = logits_of(_network(bundle), np.stack(pictures), bundle.preprocessing)
         chances = iter(probabilities(logits, bundle.temperature))
     for path, picture in decoded:
         if isinstance(picture, str):

@@ -49,9 +49,12 @@ def logits_of(
     """Return the model's logits (float32 N x K) for decoded pictures (uint8 N x C x h x w), all in one batch.
 
     The model runs where its parameters are and in their floating-point type, in evaluation mode; each of its modules
-    has its own mode back afterwards. Raises InputError for pictures that are not as `preprocessing` says.
+    has its own mode back afterwards. Within a runtime's `applied` block its precision and memory layout hold. Raises
+    InputError for pictures that are not as `preprocessing` says.
     """
     import torch
+
+    from striate.runtime import Runtime, current
 
     expected = (preprocessing.channels, *preprocessing.size)
     if images.dtype != np.uint8 or images.shape[1:] != expected:
@@ -60,11 +63,12 @@ def logits_of(
             f"got {images.dtype} {images.shape}"
         )
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    with torch.inference_mode(), _evaluating(model):
+    runtime = current() or Runtime()
+    with torch.inference_mode(), _evaluating(model), runtime.autocast(like.device.type):
         inputs = preprocessing(
             torch.from_numpy(images.copy()).to(like.device)
         )  # a copy: views may have negative strides
-        logits = model(inputs.to(like.dtype))
+        logits = model(runtime.laid_out(inputs.to(like.dtype)))
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
         what = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise InputError(f"the model must return logits {len(images)} x K for {len(images)} pictures, got {what}")

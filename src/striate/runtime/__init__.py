@@ -1,7 +1,7 @@
 """How this machine computes best: what it has, what is chosen from it and why, and a block in which that holds."""
 
 from striate.runtime._allocator import memory_kept
-from striate.runtime._choice import RuntimeOptions, busy, choose, recorded
+from striate.runtime._choice import RuntimeOptions, busy, choose, choose_for_use, recorded
 from striate.runtime._machine import Machine, Rates, machine, processor
 from striate.runtime._runtime import PRECISIONS, Precision, Runtime, current, require_possible
 from striate.runtime._work import products
@@ -15,6 +15,7 @@ __all__ = [
     "RuntimeOptions",
     "busy",
     "choose",
+    "choose_for_use",
     "current",
     "machine",
     "memory_kept",

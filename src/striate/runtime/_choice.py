@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from striate.errors import InputError
 from striate.runtime._allocator import MOST_MIB, can_keep
 from striate.runtime._machine import Machine, machine
-from striate.runtime._runtime import Precision, Runtime
+from striate.runtime._runtime import Precision, Runtime, require_possible
 
 # measured with LeNet-5 (0.3 million products a picture: no gain) and small convnets (1.1 million: 1.3 times as fast)
 BF16_PRODUCTS = 1_000_000
@@ -35,35 +35,54 @@ def choose(
     *,
     work: int | None = None,
     channels_last: bool = True,
-    trained: Mapping[str, Any] | None = None,
     device: str = "cpu",
     here: Machine | None = None,
 ) -> Runtime:
-    """Return the best runtime for a network, with a reason for each part.
+    """Return the best runtime for training a network, with a reason for each part.
 
-    work: products of one picture (`products`), None for a large network. trained: the recorded runtime of the training
-    (`Runtime.to_json`), whose precision, kernels and layout are kept where this machine has them. Raises InputError for
-    what cannot be had.
+    `work` is the products of one picture (`products`), None for a large network. Raises InputError for what cannot be
+    had.
     """
     here = here or machine()
     reasons: dict[str, str] = {}
-    precision = _precision(options, work, trained, device, here, reasons)
-    native = _native(options, trained, here, reasons)
     reasons["channels_last"] = (
         "convolutions and pooling are faster with the channels innermost" if channels_last else "the recipe says so"
     )
-    if trained is not None and isinstance(trained.get("channels_last"), bool):
-        channels_last = trained["channels_last"]
-        reasons["channels_last"] = "as in training"
-    keep = _keep_memory(options, reasons)
-    threads = options.threads or _threads(here)
     reasons["threads"] = "as asked for" if options.threads else f"of {here.cores} cores that this process may use"
-    return Runtime(precision, channels_last, threads, native, keep, options.keep_mib, reasons)
+    return Runtime(
+        precision=_precision(options, work, device, here, reasons),
+        channels_last=channels_last,
+        threads=options.threads or _threads(here),
+        native=_native(options, here, reasons),
+        keep_memory=_keep_memory(options, reasons),
+        keep_mib=options.keep_mib,
+        reasons=reasons,
+    )
+
+
+def choose_for_use(
+    options: RuntimeOptions = RuntimeOptions(),
+    *,
+    trained: Mapping[str, Any] | None = None,
+    here: Machine | None = None,
+) -> Runtime:
+    """Return the best runtime for evaluating and predicting with a finished network: float32 unless asked otherwise.
+
+    Prepared for prediction, networks are as fast in float32 as in bfloat16. `trained` is the recorded runtime of the
+    training (`Runtime.to_json`): one without our kernels, or exact, stays so.
+    """
+    before: Mapping[str, Any] = trained or {}
+    if options.precision is None:
+        options = replace(options, precision="exact" if before.get("precision") == "exact" else "high")
+    if options.native is None and before.get("native", "") is None:
+        options = replace(options, native=False)
+    return choose(options, channels_last=bool(before.get("channels_last", True)), here=here)
 
 
 def recorded(values: Mapping[str, Any]) -> Runtime:
     """Return the runtime that a run recorded; raises InputError if this machine cannot compute as it did."""
     runtime = Runtime.from_json(values)
+    require_possible(runtime)
     if runtime.precision == "bf16" and not machine().multiplies_bf16:
         raise InputError(
             "runtime: this run computes products in bfloat16, which this processor has no instructions for; "
@@ -85,31 +104,18 @@ def busy(threads: int) -> str | None:
 
 
 def _precision(
-    options: RuntimeOptions,
-    work: int | None,
-    trained: Mapping[str, Any] | None,
-    device: str,
-    here: Machine,
-    reasons: dict[str, str],
+    options: RuntimeOptions, work: int | None, device: str, here: Machine, reasons: dict[str, str]
 ) -> Precision:
-    """Choose the precision: what was asked for, else what the training had, else the fastest."""
     fast, why = _fast_bf16(device, here)
     if options.precision is not None:
         slow = options.precision == "bf16" and not fast
         reasons["precision"] = f"as asked for, though {why}" if slow else "as asked for"
         return options.precision
-    before = None if trained is None else trained.get("precision")
-    if before in {"exact", "high"} or (before == "bf16" and fast):
-        reasons["precision"] = "as in training"
-        return "exact" if before == "exact" else "high" if before == "high" else "bf16"
-    if not fast:
-        reasons["precision"] = why
-        return "high"
-    if work is not None and work < BF16_PRODUCTS:
+    if fast and work is not None and work < BF16_PRODUCTS:
         reasons["precision"] = f"the network is small ({work:,} products a picture): bfloat16 gains nothing"
         return "high"
     reasons["precision"] = why
-    return "bf16"
+    return "bf16" if fast else "high"
 
 
 def _fast_bf16(device: str, here: Machine) -> tuple[bool, str]:
@@ -125,9 +131,7 @@ def _fast_bf16(device: str, here: Machine) -> tuple[bool, str]:
     return gain >= _BF16_GAIN, verdict
 
 
-def _native(
-    options: RuntimeOptions, trained: Mapping[str, Any] | None, here: Machine, reasons: dict[str, str]
-) -> str | None:
+def _native(options: RuntimeOptions, here: Machine, reasons: dict[str, str]) -> str | None:
     if options.native and here.native is None:
         raise InputError(
             "runtime: Striate's kernels were asked for and are not built here; "
@@ -138,9 +142,6 @@ def _native(
         return None
     if here.native is None:
         reasons["native"] = "they were not built: there was no C++ compiler when Striate was installed"
-        return None
-    if options.native is None and trained is not None and trained.get("native", "") is None:
-        reasons["native"] = "as in training"
         return None
     reasons["native"] = "Striate's kernels, built for this instruction set, where they are known to be faster"
     return here.native

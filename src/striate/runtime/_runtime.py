@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from striate.errors import InputError
@@ -49,6 +49,10 @@ class Runtime:
             return cls(**values)
         except TypeError as error:
             raise InputError(f"runtime: not a description this version understands ({error})") from error
+
+    def in_float32(self) -> "Runtime":
+        """Return the runtime in which what was trained so is judged: "high" in place of "bf16"."""
+        return replace(self, precision="high") if self.precision == "bf16" else self
 
     @contextmanager
     def applied(self) -> Iterator["Runtime"]:

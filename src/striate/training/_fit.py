@@ -1,6 +1,7 @@
 """From a recipe and data to a trained, measured and reported model; and on from where a run stopped."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from striate.errors import InputError, StriateError
 from striate.evaluation import Evaluation, fit_temperature, judge, predict_logits, write_report
 from striate.files import write_json
 from striate.models import card
+from striate.runtime import RuntimeOptions, busy, choose, products, recorded
 from striate.training import _checkpoint as checkpoint
 from striate.training._listener import Listener
 from striate.training._loop import Trainer, fresh_model, judging_batch
@@ -39,6 +41,7 @@ def fit(
     *,
     data_root: Path | None = None,
     threads: int | None = None,
+    runtime: RuntimeOptions | None = None,
     device: str = "auto",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     listener: Listener | None = None,
@@ -46,6 +49,7 @@ def fit(
 ) -> Trained:
     """Train `recipe` on the data `where` (a known set's name or a folder of images) in a new run `folder`.
 
+    `runtime` says how it is computed (docs/runtime.md), `threads` is short for one of its settings.
     Writes the recipe, metrics, checkpoints (about every `checkpoint_seconds`), evaluation and report. `stop` is asked
     after each step; once it is true, a checkpoint is written and Interrupted raised. Raises InputError for bad data,
     options or an occupied folder (nothing is written then) and StriateError if training diverges or the disk is full.
@@ -54,7 +58,13 @@ def fit(
     require_free(folder)
     chosen = _device(device)
     data = open_data(where, recipe.data, seed=recipe.seed, data_root=data_root, progress=listener.progress)
-    fresh_model(recipe, data)  # a network that does not fit the data is refused before anything is written
+    model = fresh_model(recipe, data)  # a network that does not fit the data is refused before anything is written
+    chosen_runtime = choose(
+        _options(runtime, threads),
+        work=products(model, data.preprocessing.input_size),
+        channels_last=recipe.channels_last,
+        device=chosen,
+    )
     run = Run(
         folder,
         recipe,
@@ -62,7 +72,7 @@ def fit(
         str(data_root.resolve()) if data_root else None,
         data.classes,
         data.fingerprint,
-        threads or torch.get_num_threads(),
+        chosen_runtime,
         chosen,
         now(),
     )
@@ -87,6 +97,7 @@ def resume(
     listener = listener or Listener()
     run = Run.open(folder)
     _device(run.device)
+    recorded(run.runtime.to_json())
     root = data_root or (Path(run.data_root) if run.data_root else None)
     data = open_data(
         where or run.where,
@@ -104,27 +115,30 @@ def resume(
     return _go_on(run, data, checkpoint_seconds, listener, stop)
 
 
+def _options(runtime: RuntimeOptions | None, threads: int | None) -> RuntimeOptions:
+    options = runtime or RuntimeOptions()
+    return options if threads is None else replace(options, threads=threads)
+
+
 def _go_on(
     run: Run, data: ImageData, checkpoint_seconds: float, listener: Listener, stop: Callable[[], bool]
 ) -> Trained:
     """Train from the newest checkpoint, or from the beginning if there is none, and measure the result."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            torch.set_num_threads(run.threads)
-            trainer = Trainer(run, data, listener, stop)
-            if (saved := checkpoint.latest(run.checkpoints)) is not None:
-                trainer.load(saved)
-                listener.note(f"continuing at epoch {trainer.position.epoch + 1}, step {trainer.position.step + 1}")
-            trainer.train(checkpoint_seconds)
+    if (warning := busy(run.threads)) is not None:
+        listener.note(warning)
+    with torch.random.fork_rng(devices=[]), run.runtime.applied():
+        trainer = Trainer(run, data, listener, stop)
+        if (saved := checkpoint.latest(run.checkpoints)) is not None:
+            trainer.load(saved)
+            listener.note(f"continuing at epoch {trainer.position.epoch + 1}, step {trainer.position.step + 1}")
+        trainer.train(checkpoint_seconds)
+        with run.runtime.in_float32().applied():
             return _conclude(run, data, trainer.position.history, listener)
-        finally:
-            torch.set_num_threads(threads)
 
 
 def _conclude(run: Run, data: ImageData, history: list[dict[str, Any]], listener: Listener) -> Trained:
     """Judge the best weights once on the test split, calibrate on the validation split, write evaluation and report."""
-    # built as the bundle will build it, so that the figures are the same to the last bit on a CPU
+    # built as the bundle will build it and in float32, so that `evaluate` gives the same to the last bit on a CPU
     model = fresh_model(run.recipe, data).to(run.device)
     best = checkpoint.read(run.best)
     model.load_state_dict(best.tensors)
@@ -165,6 +179,7 @@ def _facts(
         "Optimiser": f"{run.recipe.optimizer.name}, learning rate {run.recipe.optimizer.lr:g}, "
         f"batch size {run.recipe.batch_size}",
         "Training time": f"{seconds:.1f} s on {run.device}, {run.threads} threads",
+        "Precision": f"{run.runtime.precision} in training, {run.runtime.in_float32().precision} when measured",
         "Machine": f"{machine['processor']}; {machine['platform']}",
         "Versions": f"striate {machine['striate']}, torch {machine['torch']}, Python {machine['python']}",
         "Started": run.created,

@@ -64,7 +64,7 @@ class Trainer:
         self.recipe = run.recipe
         self.device = torch.device(run.device)
         self.model = fresh_model(self.recipe, data).to(self.device)
-        if self.recipe.channels_last:
+        if run.runtime.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.recipe.optimizer, self.model)
         self.average = WeightAverage(self.model, self.recipe.ema) if self.recipe.ema else None
@@ -129,8 +129,7 @@ class Trainer:
         position, recipe = self.position, self.recipe
         torch.manual_seed(_seed(recipe.seed, f"step {position.step}"))  # for dropout and its like
         inputs, labels = self.augmented(indices, images.to(self.device)), labels.to(self.device)
-        if recipe.channels_last:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        inputs = self.run.runtime.laid_out(inputs)
         lr = self.learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -173,13 +172,17 @@ class Trainer:
 
     def outputs_and_loss(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and the loss, to which auxiliary classifiers add theirs with their weights."""
-        if not isinstance(self.model, HasAuxiliaries):
-            logits: Tensor = self.model(inputs)
-            return logits, self.loss(logits, labels)
-        logits, auxiliaries = self.model.forward_auxiliaries(inputs)
+        auxiliaries: list[tuple[float, Tensor]] = []
+        with self.run.runtime.autocast(self.device.type):
+            if isinstance(self.model, HasAuxiliaries):
+                logits, named = self.model.forward_auxiliaries(inputs)
+                auxiliaries = [(weight, named[name]) for name, weight in self.model.auxiliary_weights.items()]
+            else:
+                logits = self.model(inputs)
+        logits = logits.float()  # losses are computed in float32 whatever the products are
         loss = self.loss(logits, labels)
-        for name, weight in self.model.auxiliary_weights.items():
-            loss = loss + weight * self.loss(auxiliaries[name], labels)
+        for weight, output in auxiliaries:
+            loss = loss + weight * self.loss(output.float(), labels)
         return logits, loss
 
     def learning_rate(self) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 from striate.data import ClassMap
 from striate.errors import InputError
 from striate.files import PART, write_json, write_text
+from striate.runtime import Runtime, processor
 from striate.training._recipe import Recipe, differences
 
 FORMAT = 1
@@ -31,9 +32,14 @@ class Run:
     data_root: str | None
     classes: ClassMap
     fingerprint: str
-    threads: int
+    runtime: Runtime  # precision, kernels, layout, threads: kept when the run is resumed
     device: str
     created: str
+
+    @property
+    def threads(self) -> int:
+        """The CPU threads."""
+        return self.runtime.threads
 
     @property
     def checkpoints(self) -> Path:
@@ -84,7 +90,7 @@ class Run:
                 "data_root": self.data_root,
                 "classes": self.classes.to_json(),
                 "fingerprint": self.fingerprint,
-                "threads": self.threads,
+                "runtime": self.runtime.to_json(),
                 "device": self.device,
                 "created": self.created,
             },
@@ -109,7 +115,8 @@ class Run:
                 folder=folder,
                 recipe=Recipe.from_json(recipe),
                 classes=ClassMap.from_json(values["classes"]),
-                **{key: values[key] for key in ("where", "data_root", "fingerprint", "threads", "device", "created")},
+                runtime=Runtime.from_json(values["runtime"]),
+                **{key: values[key] for key in ("where", "data_root", "fingerprint", "device", "created")},
             )
         except InputError:
             raise
@@ -170,15 +177,6 @@ def environment() -> dict[str, str]:
         "platform": platform.platform(),
         "processor": processor(),
     }
-
-
-def processor() -> str:
-    """Return the processor's name as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def now() -> str:

@@ -12,6 +12,7 @@ from pictures import write_photos
 from striate.bundle import load, save_trained
 from striate.data import ArraySplit, ClassMap, ImageData, ImageSplit, batches
 from striate.errors import InputError, StriateError
+from striate.runtime import Runtime
 from striate.training import RECIPES, Interrupted, Listener, Recipe, Run, fit, named_recipe, resume, smoke
 from striate.training import _checkpoint as checkpoint
 from striate.training._loop import Trainer
@@ -53,7 +54,7 @@ def data_for(recipe: Recipe, pictures: int = 6) -> ImageData:
 
 def trainer_for(recipe: Recipe, data: ImageData) -> Trainer:
     """A trainer that writes nothing."""
-    run = Run(Path("nowhere"), recipe, "tiny", None, data.classes, data.fingerprint, 1, "cpu", "now")
+    run = Run(Path("nowhere"), recipe, "tiny", None, data.classes, data.fingerprint, Runtime(), "cpu", "now")
     return Trainer(run, data, Listener(), lambda: False)
 
 
