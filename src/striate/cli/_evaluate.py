@@ -22,6 +22,10 @@ def evaluate(
         bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be decoded, and say so.")
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures per batch.")] = 256,
+    precision: options.Precision = None,
+    threads: options.Threads = None,
+    no_native: options.NoNative = False,
+    keep_memory: options.KeepMemory = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.", show_default=False)] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -36,11 +40,15 @@ def evaluate(
 
     striate evaluate model.striate photos/ --json --report report.html
     """
+    asked = options.runtime_options(precision, threads, no_native, keep_memory)
+
     from striate.bundle import load
     from striate.evaluation import write_report
+    from striate.runtime import choose_for_use
 
     bundle = load(options.bundle_path(model))
-    opened, result = _measure(bundle, data, split, data_root, batch_size, skip_unreadable=skip_unreadable)
+    with choose_for_use(asked, trained=bundle.provenance.get("runtime")).applied():
+        opened, result = _measure(bundle, data, split, data_root, batch_size, skip_unreadable=skip_unreadable)
     images = opened.splits[split]
     if report is not None:
         write_report(

@@ -23,6 +23,10 @@ def predict(
     ],
     top: Annotated[int, typer.Option(min=1, help="How many classes to tell per picture.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures per batch.")] = 64,
+    precision: options.Precision = None,
+    threads: options.Threads = None,
+    no_native: options.NoNative = False,
+    keep_memory: options.KeepMemory = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Comma-separated values: path, label, probability, error.")
@@ -42,12 +46,17 @@ def predict(
     """
     if as_json and as_csv:
         raise InputError("predict: choose one of --json and --csv")
-    from striate.bundle import load
+    asked = options.runtime_options(precision, threads, no_native, keep_memory)
 
-    path = options.bundle_path(bundle)
-    found = load(path).predict(_sources(images), batch_size=batch_size, top=top)
+    from striate.bundle import load
+    from striate.runtime import choose_for_use
+
+    model = load(options.bundle_path(bundle))
+    found = model.predict(_sources(images), batch_size=batch_size, top=top)
     write = _json if as_json else _csv if as_csv else _table
-    if write(found):
+    with choose_for_use(asked, trained=model.provenance.get("runtime")).applied():
+        failed = write(found)
+    if failed:
         raise typer.Exit(1)
 
 

@@ -11,6 +11,7 @@ from striate.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from striate.runtime import RuntimeOptions
     from striate.training import Recipe, Trained
 
 
@@ -39,9 +40,10 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Continue this run folder, exactly where it stopped.", show_default=False)
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: all cores.", show_default=False)
-    ] = None,
+    precision: options.Precision = None,
+    threads: options.Threads = None,
+    no_native: options.NoNative = False,
+    keep_memory: options.KeepMemory = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     checkpoint_every: Annotated[
         float, typer.Option(min=0.0, metavar="SECONDS", help="How often a checkpoint is written.")
@@ -64,10 +66,11 @@ def train(
     striate train --resume runs/flowers
     """
     if resume is not None:
-        if out is not None or recipe is not None or threads is not None or device != "auto":
+        computed = (precision, threads, no_native or None, keep_memory)
+        if out is not None or recipe is not None or device != "auto" or any(flag is not None for flag in computed):
             raise InputError(
-                "--resume continues a run in its own folder with its own recipe, threads and device: "
-                "leave out --out, --recipe, --threads and --device"
+                "--resume continues a run in its own folder with its own recipe, device, precision, threads and "
+                "kernels: leave out --out, --recipe, --device, --precision, --threads, --no-native and --keep-memory"
             )
         run: Callable[..., Trained] = _resume(resume, data, data_root, model, seed, settings)
     elif data is None:
@@ -77,7 +80,8 @@ def train(
         if show_recipe:
             options.print_json(chosen.to_json())
             return
-        run = _start(chosen, data, out, data_root, threads, device)
+        asked = options.runtime_options(precision, threads, no_native, keep_memory)
+        run = _start(chosen, data, out, data_root, asked, device)
     _finish(run, checkpoint_every, as_json=as_json)
 
 
@@ -92,7 +96,7 @@ def _recipe(data: str, model: str | None, name: str | None, seed: int | None, se
 
 
 def _start(
-    recipe: "Recipe", data: str, out: Path | None, data_root: Path | None, threads: int | None, device: str
+    recipe: "Recipe", data: str, out: Path | None, data_root: Path | None, runtime: "RuntimeOptions", device: str
 ) -> "Callable[..., Trained]":
     import time
     from functools import partial
@@ -100,7 +104,7 @@ def _start(
     from striate.training import fit
 
     folder = out or Path("runs") / f"{Path(data).name}-{recipe.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return partial(fit, recipe, data, folder, data_root=data_root, threads=threads, device=device)
+    return partial(fit, recipe, data, folder, data_root=data_root, runtime=runtime, device=device)
 
 
 def _resume(

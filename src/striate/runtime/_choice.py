@@ -63,7 +63,7 @@ def choose(
 def choose_for_use(
     options: RuntimeOptions = RuntimeOptions(),
     *,
-    trained: Mapping[str, Any] | None = None,
+    trained: object = None,
     here: Machine | None = None,
 ) -> Runtime:
     """Return the best runtime for evaluating and predicting with a finished network: float32 unless asked otherwise.
@@ -71,7 +71,7 @@ def choose_for_use(
     Prepared for prediction, networks are as fast in float32 as in bfloat16. `trained` is the recorded runtime of the
     training (`Runtime.to_json`): one without our kernels, or exact, stays so.
     """
-    before: Mapping[str, Any] = trained or {}
+    before: Mapping[str, Any] = trained if isinstance(trained, Mapping) else {}  # a bundle's may be any JSON value
     if options.precision is None:
         options = replace(options, precision="exact" if before.get("precision") == "exact" else "high")
     if options.native is None and before.get("native", "") is None:

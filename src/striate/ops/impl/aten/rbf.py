@@ -17,6 +17,9 @@ def forward(_form: RbfForm, x: Tensor, centres: Tensor) -> Tensor:
     """Return N x K."""
     wide = x.dtype if x.dtype == torch.float64 else torch.float32
     a, c = x.to(wide), centres.to(wide)
+    if torch.is_autocast_enabled(x.device.type):  # distances are sums of many squares: wide, as losses are
+        with torch.autocast(x.device.type, enabled=False):
+            return forward(_form, a, c)
     if torch.compiler.is_exporting():  # exchange formats know no cdist; memory is the runtime's to care for
         return (a[:, None] - c).square().sum(2).to(x.dtype)
     # the expanded square has the right derivatives of every order and loses digits near a centre; cdist has no second
