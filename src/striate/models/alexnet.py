@@ -106,7 +106,7 @@ class Path(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the path's parameters are."""
-        return self.get_parameter("conv1.conv.weight").device
+        return next(self.parameters()).device
 
     def run(self, stage: int, x: Tensor, seen: dict[str, Tensor] | None = None) -> Tensor:
         """Return the path's maps after a stage; the output of every layer of it goes to `seen`, by its name."""
