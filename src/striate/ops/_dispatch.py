@@ -43,6 +43,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "deform_conv": {
         "aten": "striate.ops.impl.aten.deform_conv",
+        "native": "striate.ops.impl.native.deform_conv",
         "reference": "striate.ops.impl.reference.deform_conv",
     },
     "max_pool": {

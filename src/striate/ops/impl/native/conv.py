@@ -1,4 +1,4 @@
-"""Convolution with 3 x 3 kernels and stride 1 by Winograd's minimal filtering, with its gradients."""
+"""Convolution with 3 x 3 kernels: by Winograd's minimal filtering at stride 1, by `grouped.py` in small groups."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from striate.geometry import Window
 from striate.ops._conv import ConvForm
 from striate.ops.impl.aten import conv as aten
-from striate.ops.impl.native import winograd
+from striate.ops.impl.native import grouped, winograd
 from striate.ops.impl.native.library import channels_last, differentiable_again, unusable
 
 _FEWEST_CHANNELS = 16  # of a group, in and out: below, the direct way is as fast
@@ -18,7 +18,9 @@ TILE = 4
 
 
 def supports(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | None:
-    """Return None, or why the kernel does not compute this."""
+    """Return None, or why the kernels do not compute this."""
+    if grouped.concerns(form, w):
+        return grouped.supports(form, x, w, b)
     if reason := unusable(x, w, b):
         return reason
     window = form.window
@@ -33,8 +35,10 @@ def supports(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | No
     return None
 
 
-def pays(form: ConvForm, x: Tensor, w: Tensor, _: Tensor | None) -> str | None:
+def pays(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | None:
     """Return None where a training step is known to be faster than PyTorch's, else why not."""
+    if grouped.concerns(form, w):
+        return grouped.pays(form, x, w, b)
     if min(w.shape[0] // form.groups, w.shape[1]) < _FASTER_CHANNELS:
         return f"fewer than {_FASTER_CHANNELS} channels in or out of a group, where it is not faster"
     height, width = (n + sum(padding) - 2 for n, padding in zip(x.shape[2:], form.window.padding, strict=True))
@@ -45,6 +49,8 @@ def pays(form: ConvForm, x: Tensor, w: Tensor, _: Tensor | None) -> str | None:
 
 def forward(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
     """Return N x P x outputs, channels last."""
+    if grouped.concerns(form, w):
+        return grouped.forward(form, x, w, b)
     (top, bottom), (left, right) = form.window.padding
     result: Tensor = _conv(x, w, b, [top, bottom, left, right], form.groups)
     return result

@@ -1,6 +1,8 @@
 // Included by each instruction set's file, after it has set the compiler's target: compiles all kernels for it.
 #pragma once
 #include "kernels.h"
+#include "deform.h"
+#include "grouped.h"
 #include "local_response_norm.h"
 #include "max_pool.h"
 #include "winograd.h"

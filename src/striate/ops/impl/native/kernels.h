@@ -22,6 +22,18 @@ struct WeightShape {
   int64_t out_channels, in_channels, out_stride, in_stride, y_stride, x_stride;
 };
 
+// A 3 x 3 convolution in groups of `group` channels in and out; packed weights have rows of w_row channels.
+struct GroupedShape {
+  int64_t batch, height, width, channels, out_height, out_width, group, stride, low_y, low_x, w_row;
+};
+
+// A deformable convolution; a segment is a run of channels that share their group and their offset group.
+struct DeformShape {
+  int64_t batch, height, width, channels, out_height, out_width, out_channels;
+  int64_t kernel_y, kernel_x, stride_y, stride_x, low_y, low_x, dilation_y, dilation_x;
+  int64_t groups, offset_groups, segments;
+};
+
 #define STRIATE_KERNELS(KERNEL)                                                                                       \
   KERNEL(lrn_forward,                                                                                                 \
          (const float* x, float* y, int64_t pixels, int64_t channels, int64_t size, float alpha, float k, int threads), \
@@ -45,7 +57,24 @@ struct WeightShape {
   KERNEL(winograd_conv_grad_weight,                                                                                   \
          (const float* x, const float* grad_y, float* grad_w, const ConvShape* shape, int64_t tile, int64_t chunk,     \
           int threads),                                                                                               \
-         (x, grad_y, grad_w, shape, tile, chunk, threads))
+         (x, grad_y, grad_w, shape, tile, chunk, threads))                                                            \
+  KERNEL(grouped_conv,                                                                                                \
+         (const float* x, const float* w, const float* bias, float* y, const GroupedShape* shape, int threads),       \
+         (x, w, bias, y, shape, threads))                                                                             \
+  KERNEL(grouped_conv_grad_input_strided,                                                                             \
+         (const float* grad_y, const float* w, float* grad_x, const GroupedShape* shape, int threads),                \
+         (grad_y, w, grad_x, shape, threads))                                                                         \
+  KERNEL(grouped_conv_grad_weight,                                                                                    \
+         (const float* x, const float* grad_y, float* sums, const GroupedShape* shape, int64_t pieces, int threads),  \
+         (x, grad_y, sums, shape, pieces, threads))                                                                   \
+  KERNEL(deform_conv,                                                                                                 \
+         (const float* x, const float* offset, const float* mask, const float* w, const float* bias, float* y,        \
+          const DeformShape* shape, int threads),                                                                     \
+         (x, offset, mask, w, bias, y, shape, threads))                                                               \
+  KERNEL(deform_conv_backward,                                                                                        \
+         (const float* x, const float* offset, const float* mask, const float* w, const float* grad_y, float* grad_x, \
+          float* moves, float* grad_w, const DeformShape* shape, int64_t pieces, int threads),                        \
+         (x, offset, mask, w, grad_y, grad_x, moves, grad_w, shape, pieces, threads))
 
 // One instruction set's kernels.
 struct Kernels {

@@ -8,11 +8,12 @@ namespace {
 // A block of kRows x kColumnVectors accumulators, with what is multiplied, fills the registers: 32 with AVX-512, else 16.
 constexpr int kRows = 6;
 constexpr int kColumnVectors = kLanes == 16 ? 4 : 2;
+constexpr int64_t kPanel = kColumnVectors * kLanes;  // columns that one micro-kernel computes
 
-// result (R rows) = a (R x depth) times panel (depth x kColumnVectors * kLanes, contiguous).
+// result (R rows) = [result +] a (R x depth) times panel (depth x kPanel, contiguous).
 template <int R>
 STRIATE_INLINE void multiply_rows(const float* a, int64_t a_row, const float* panel, float* result, int64_t result_row,
-                                  int64_t depth) {
+                                  int64_t depth, bool add) {
   Floats sums[R][kColumnVectors] = {};
   for (int64_t d = 0; d < depth; ++d) {
     Floats b[kColumnVectors];
@@ -30,23 +31,26 @@ STRIATE_INLINE void multiply_rows(const float* a, int64_t a_row, const float* pa
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int j = 0; j < kColumnVectors; ++j) store(result + r * result_row + j * kLanes, sums[r][j]);
+    for (int j = 0; j < kColumnVectors; ++j) {
+      float* const place = result + r * result_row + j * kLanes;
+      store(place, add ? sums[r][j] + load(place) : sums[r][j]);
+    }
 }
 
-// result (rows x panel) = a (rows x depth) times panel.
+// result (rows x panel) = [result +] a (rows x depth) times panel.
 inline void multiply(const float* a, int64_t a_row, const float* panel, float* result, int64_t result_row, int64_t rows,
-                     int64_t depth) {
+                     int64_t depth, bool add = false) {
   int64_t r = 0;
   for (; r + kRows <= rows; r += kRows)
-    multiply_rows<kRows>(a + r * a_row, a_row, panel, result + r * result_row, result_row, depth);
+    multiply_rows<kRows>(a + r * a_row, a_row, panel, result + r * result_row, result_row, depth, add);
   const float* const rest = a + r * a_row;
   float* const out = result + r * result_row;
   switch (rows - r) {
-    case 5: return multiply_rows<5>(rest, a_row, panel, out, result_row, depth);
-    case 4: return multiply_rows<4>(rest, a_row, panel, out, result_row, depth);
-    case 3: return multiply_rows<3>(rest, a_row, panel, out, result_row, depth);
-    case 2: return multiply_rows<2>(rest, a_row, panel, out, result_row, depth);
-    case 1: return multiply_rows<1>(rest, a_row, panel, out, result_row, depth);
+    case 5: return multiply_rows<5>(rest, a_row, panel, out, result_row, depth, add);
+    case 4: return multiply_rows<4>(rest, a_row, panel, out, result_row, depth, add);
+    case 3: return multiply_rows<3>(rest, a_row, panel, out, result_row, depth, add);
+    case 2: return multiply_rows<2>(rest, a_row, panel, out, result_row, depth, add);
+    case 1: return multiply_rows<1>(rest, a_row, panel, out, result_row, depth, add);
   }
 }
 
@@ -82,7 +86,14 @@ inline void multiply_transposed(const float* a, int64_t a_row, const float* b, f
   int64_t r = 0;
   for (; r + kRows <= rows; r += kRows)
     multiply_transposed_rows<kRows>(a + r, a_row, b, result + r * result_row, result_row, depth, add);
-  for (; r < rows; ++r) multiply_transposed_rows<1>(a + r, a_row, b, result + r * result_row, result_row, depth, add);
+  float* const rest = result + r * result_row;
+  switch (rows - r) {
+    case 5: return multiply_transposed_rows<5>(a + r, a_row, b, rest, result_row, depth, add);
+    case 4: return multiply_transposed_rows<4>(a + r, a_row, b, rest, result_row, depth, add);
+    case 3: return multiply_transposed_rows<3>(a + r, a_row, b, rest, result_row, depth, add);
+    case 2: return multiply_transposed_rows<2>(a + r, a_row, b, rest, result_row, depth, add);
+    case 1: return multiply_transposed_rows<1>(a + r, a_row, b, rest, result_row, depth, add);
+  }
 }
 
 }  // namespace

@@ -32,5 +32,14 @@ class Scratch {
   int64_t count_ = 0;
 };
 
+// A row of zeros to read where an image has ended.
+struct Zeros {
+  float* row;
+  explicit Zeros(int64_t count) : row(static_cast<float*>(std::calloc(count, sizeof(float)))) {}
+  ~Zeros() { std::free(row); }
+  Zeros(const Zeros&) = delete;
+  Zeros& operator=(const Zeros&) = delete;
+};
+
 }  // namespace
 }  // namespace striate

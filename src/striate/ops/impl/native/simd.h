@@ -57,5 +57,65 @@ STRIATE_INLINE Ints widen(Bytes bytes) {
 
 STRIATE_INLINE Floats all(float value) { return Floats{} + value; }
 
+// The sum of all lanes, by halves.
+STRIATE_INLINE float sum_of(Floats v) {
+  float lanes[kLanes];
+  store(lanes, v);
+#pragma GCC unroll 4
+  for (int64_t half = kLanes / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+
+STRIATE_INLINE Ints lane_numbers() {
+  Ints v;
+  for (int32_t i = 0; i < kLanes; ++i) v[i] = i;
+  return v;
+}
+
+// A number as a type, and numbers 0 .. N - 1 handed one by one to a body that needs them when it is compiled.
+template <int N>
+struct Number {
+  static constexpr int value = N;
+};
+
+#define STRIATE_INLINE_LAMBDA __attribute__((always_inline))
+
+template <int N, int I = 0, class Body>
+STRIATE_INLINE void for_each(const Body& body) {
+  if constexpr (I < N) {
+    body(Number<I>{});
+    for_each<N, I + 1>(body);
+  }
+}
+
+// Call body(c, done, count) for the vectors of a row of channels: `count` lanes from c on, of which `done` were had
+// before: the last vector begins earlier instead of being cut. Only a row shorter than a vector is one of fewer lanes.
+template <class Body>
+STRIATE_INLINE void for_channels(int64_t channels, const Body& body) {
+  if (channels < kLanes) return body(int64_t{0}, int64_t{0}, channels);
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const int64_t start = c < channels - kLanes ? c : channels - kLanes;
+    body(start, c - start, kLanes);
+  }
+}
+
+// The lanes are groups of G; each lane gets member I of its group.
+template <int G, int I, int... Lanes>
+STRIATE_INLINE Floats spread_member(Floats v) {
+  if constexpr (G == 1) {
+    return v;
+  } else if constexpr (sizeof...(Lanes) < kLanes) {
+    return spread_member<G, I, Lanes..., static_cast<int>(sizeof...(Lanes)) / G * G + I>(v);
+  } else {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(v, v, Lanes...);
+#else
+    return __builtin_shuffle(v, Ints{Lanes...});
+#endif
+  }
+}
+
 }  // namespace
 }  // namespace striate

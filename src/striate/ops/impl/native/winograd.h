@@ -14,8 +14,6 @@
 namespace striate {
 namespace {
 
-constexpr int64_t kPanel = kColumnVectors * kLanes;  // output channels that one micro-kernel computes
-
 STRIATE_INLINE int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
 // Where a tile lies: its image, and the first row and column of its outputs.
