@@ -12,7 +12,7 @@ def plain(model: nn.Module) -> nn.Module:
         for name, child in list(parent.named_children()):
             replacement = _plain(child)
             if replacement is not None:
-                parent._modules[name] = replacement
+                parent._modules[name] = replacement.train(child.training)
     return model
 
 
@@ -53,7 +53,6 @@ def _conv(module: ours.Conv) -> nn.Module:
 
 
 def _symmetric(module: ours.MaxPool | ours.AvgPool) -> tuple[int, ...]:
-    words = {name: getattr(module, name) for name in ("padding", "stride", "dilation") if hasattr(module, name)}
-    pads = make_window(2, module.kernel, size=module.kernel, **words).symmetric_padding
+    pads = make_window(2, module.kernel, size=module.kernel, padding=module.padding).symmetric_padding
     assert pads is not None
     return pads
