@@ -57,8 +57,9 @@ def memory_kept(mib: int = 0) -> Iterator[None]:
     with _lock:
         if not _open:
             malloc.mallopt(_MMAP_MAX, 0)
-            malloc.mallopt(_TRIM_THRESHOLD, min(mib, MOST_MIB) << 20 if mib else -1)
-            malloc.mallopt(_TOP_PAD, _STEP)
+            limit = min(mib, MOST_MIB) << 20
+            malloc.mallopt(_TRIM_THRESHOLD, limit or -1)
+            malloc.mallopt(_TOP_PAD, min(_STEP, limit or _STEP))  # what is left at the end of the heap by trimming
         _open.append(mib)
     try:
         yield

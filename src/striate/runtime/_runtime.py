@@ -89,7 +89,8 @@ class Runtime:
 
         if self.native is None:
             return {operator: "aten" for operator, row in TABLE.items() if "native" in row}
-        return {"conv": "native"} if self.precision == "high" else {}
+        first: dict[Precision, dict[str, str]] = {"exact": {"conv": "aten"}, "high": {"conv": "native"}, "bf16": {}}
+        return first[self.precision]
 
     def autocast(self, device: str = "cpu") -> AbstractContextManager[Any]:
         """Return a block for the forward pass in which products are of bfloat16 if that is the precision."""

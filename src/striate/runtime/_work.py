@@ -1,22 +1,24 @@
 """How much a network multiplies."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import nn
 
 
-def products(model: nn.Module, input_size: tuple[int, ...]) -> int:
+def products(model: "nn.Module", input_size: tuple[int, ...]) -> int:
     """Return the products of one picture (C, H, W): those of all modules with a weight of two axes or more.
 
     Runs the model once, in evaluation mode, on a blank picture.
     """
+    import torch
+
     total = 0
 
-    def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def count(module: "nn.Module", inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal total
         weight = getattr(module, "weight", None)
-        if isinstance(weight, Tensor) and weight.ndim >= 2 and isinstance(output, Tensor):
+        if isinstance(weight, torch.Tensor) and weight.ndim >= 2 and isinstance(output, torch.Tensor):
             spread = inputs[0] if weight.ndim > 2 and output.shape[2:] > inputs[0].shape[2:] else output
             total += weight.numel() * (spread[0, 0].numel() if spread.ndim > 2 else 1)
 
