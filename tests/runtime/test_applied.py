@@ -72,7 +72,7 @@ def test_the_instruction_set_of_the_record_is_used() -> None:
 
 @needs_kernels
 def test_the_contract_of_precision() -> None:
-    """Relative to the largest output: float32 within 2e-5 of float64; exact is PyTorch's to the bit, high the kernel's."""
+    """Relative to the largest output: float32 within 2e-5 of float64; exact is PyTorch, high the kernel, to the bit."""
     truth = torch.conv2d(X.double(), W.double(), padding=1)
 
     def computed(precision: str) -> torch.Tensor:
