@@ -3,8 +3,8 @@
     python benchmarks/runtime_memory.py --network resnet-18 --size 96 --batch 16
 
 Each variant runs in processes of its own, in shuffled order: memory as the system gives it, kept by malloc
-(`memory_kept`) without and with a limit, in huge pages, and both. Prints the median over the processes of the peak resident memory, of
-the CPU time of a step (user and system: page faults are system time), and of what is resident after the block.
+(`memory_kept`) without and with a limit, in huge pages, and both. Prints the medians over the processes: the peak of
+the resident memory, what is resident after the block, and the CPU time of a step (page faults are system time).
 """
 
 import argparse
