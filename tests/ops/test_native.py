@@ -259,7 +259,7 @@ def test_the_first_choice_of_every_row_is_known():
     first = {operator for operator, row in _dispatch.TABLE.items() if next(iter(row)) == "native"}
     assert first == {"local_response_norm"}
     having = {operator for operator, row in _dispatch.TABLE.items() if "native" in row}
-    assert having == {"conv", "deform_conv", "local_response_norm", "max_pool"}
+    assert having == {"conv", "conv_transpose", "deform_conv", "local_response_norm", "max_pool"}
 
 
 def test_unknown_instruction_set():

@@ -39,6 +39,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "conv_transpose": {
         "aten": "striate.ops.impl.aten.conv_transpose",
+        "native": "striate.ops.impl.native.conv_transpose",
         "reference": "striate.ops.impl.reference.conv_transpose",
     },
     "deform_conv": {

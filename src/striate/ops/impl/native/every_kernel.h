@@ -1,10 +1,14 @@
 // Included by each instruction set's file, after it has set the compiler's target: compiles all kernels for it.
 #pragma once
 #include "kernels.h"
+#include "avg_pool.h"
+#include "conv_transpose.h"
 #include "deform.h"
 #include "grouped.h"
+#include "linked_conv.h"
 #include "local_response_norm.h"
 #include "max_pool.h"
+#include "scaled_tanh.h"
 #include "winograd.h"
 
 namespace striate {

@@ -34,6 +34,17 @@ struct DeformShape {
   int64_t groups, offset_groups, segments;
 };
 
+// A transposed convolution; on each axis the kernel is parts * stride long. low: outputs cropped at the low end.
+struct TransposeShape {
+  int64_t batch, height, width, in_channels, out_height, out_width, out_channels;
+  int64_t stride_y, stride_x, parts_y, parts_x, low_y, low_x;
+};
+
+// A convolution by a link table.
+struct LinkedShape {
+  int64_t batch, in_channels, height, width, out_channels, out_height, out_width, kernel_y, kernel_x, low_y, low_x;
+};
+
 #define STRIATE_KERNELS(KERNEL)                                                                                       \
   KERNEL(lrn_forward,                                                                                                 \
          (const float* x, float* y, int64_t pixels, int64_t channels, int64_t size, float alpha, float k, int threads), \
@@ -74,7 +85,50 @@ struct DeformShape {
   KERNEL(deform_conv_backward,                                                                                        \
          (const float* x, const float* offset, const float* mask, const float* w, const float* grad_y, float* grad_x, \
           float* moves, float* grad_w, const DeformShape* shape, int64_t pieces, int threads),                        \
-         (x, offset, mask, w, grad_y, grad_x, moves, grad_w, shape, pieces, threads))
+         (x, offset, mask, w, grad_y, grad_x, moves, grad_w, shape, pieces, threads))                                 \
+  KERNEL(conv_transpose,                                                                                              \
+         (const float* x, const float* w, const float* bias, float* y, float* patches, const TransposeShape*          \
+          shape, int threads),                                                                                        \
+         (x, w, bias, y, patches, shape, threads))                                                                    \
+  KERNEL(conv_transpose_grad_input,                                                                                   \
+         (const float* grad_y, const float* w, float* grad_x, float* grad_patches, const TransposeShape* shape,       \
+          int threads),                                                                                               \
+         (grad_y, w, grad_x, grad_patches, shape, threads))                                                           \
+  KERNEL(conv_transpose_grad_weight,                                                                                  \
+         (const float* x, const float* grad_y, float* grad_w, float* patches, const TransposeShape* shape, int        \
+          threads),                                                                                                   \
+         (x, grad_y, grad_w, patches, shape, threads))                                                                \
+  KERNEL(conv_transpose_depthwise,                                                                                    \
+         (const float* x, const float* w, const float* bias, float* y, const TransposeShape* shape, int threads),     \
+         (x, w, bias, y, shape, threads))                                                                             \
+  KERNEL(conv_transpose_depthwise_grad_input,                                                                         \
+         (const float* grad_y, const float* w, float* grad_x, const TransposeShape* shape, int threads),              \
+         (grad_y, w, grad_x, shape, threads))                                                                         \
+  KERNEL(conv_transpose_depthwise_grad_weight,                                                                        \
+         (const float* x, const float* grad_y, float* grad_w, const TransposeShape* shape, int threads),              \
+         (x, grad_y, grad_w, shape, threads))                                                                         \
+  KERNEL(scaled_tanh_forward,                                                                                         \
+         (const float* x, float* y, int64_t count, float amplitude, float slope, int threads),                        \
+         (x, y, count, amplitude, slope, threads))                                                                    \
+  KERNEL(scaled_tanh_backward,                                                                                        \
+         (const float* y, const float* grad_y, float* grad_x, int64_t count, float amplitude, float slope, int        \
+          threads),                                                                                                   \
+         (y, grad_y, grad_x, count, amplitude, slope, threads))                                                       \
+  KERNEL(avg_pool_forward,                                                                                            \
+         (const float* x, float* y, const float* rows, const float* columns, const PoolShape* shape, int threads),    \
+         (x, y, rows, columns, shape, threads))                                                                       \
+  KERNEL(avg_pool_backward,                                                                                           \
+         (const float* grad_y, float* grad_x, const float* rows, const float* columns, const PoolShape* shape, int    \
+          threads),                                                                                                   \
+         (grad_y, grad_x, rows, columns, shape, threads))                                                             \
+  KERNEL(linked_conv,                                                                                                 \
+         (const float* x, const int64_t* strides, const float* w, const int64_t* first_link, const int64_t* links,    \
+          const float* bias, float* y, const LinkedShape* shape, int threads),                                        \
+         (x, strides, w, first_link, links, bias, y, shape, threads))                                                 \
+  KERNEL(linked_conv_grad_weight,                                                                                     \
+         (const float* x, const int64_t* strides, const float* grad_y, const int64_t* grad_strides, const int64_t*    \
+          first_link, const int64_t* links, float* parts, const LinkedShape* shape, int threads),                     \
+         (x, strides, grad_y, grad_strides, first_link, links, parts, shape, threads))
 
 // One instruction set's kernels.
 struct Kernels {

@@ -3,63 +3,10 @@
 #include "kernels.h"
 #include "simd.h"
 #include "threads.h"
+#include "window_links.h"
 
 namespace striate {
 namespace {
-
-// For every position of one axis, the positions it is linked to by the window, and the tap that links them: from
-// outputs to the inputs they read, or from inputs to the outputs that read them.
-struct AxisLinks {
-  struct Link {
-    int64_t position, tap;
-  };
-  int64_t taps;
-  int64_t* counts;
-  Link* links;
-
-  AxisLinks(int64_t positions, int64_t taps) : taps(taps) {
-    counts = static_cast<int64_t*>(__builtin_malloc((positions + 1) * sizeof(int64_t)));
-    links = static_cast<Link*>(__builtin_malloc((positions * taps + 1) * sizeof(Link)));
-    for (int64_t i = 0; i < positions; ++i) counts[i] = 0;
-  }
-  ~AxisLinks() {
-    __builtin_free(counts);
-    __builtin_free(links);
-  }
-  AxisLinks(const AxisLinks&) = delete;
-  AxisLinks& operator=(const AxisLinks&) = delete;
-
-  void add(int64_t from, int64_t to, int64_t tap) { links[from * taps + counts[from]++] = {to, tap}; }
-  const Link* of(int64_t position) const { return links + position * taps; }
-};
-
-// Links with their taps rising, and so in row-major order of the window.
-inline void link_axis(AxisLinks& links, bool from_outputs, int64_t inputs, int64_t outputs, int64_t kernel,
-                      int64_t stride, int64_t low, int64_t dilation) {
-  for (int64_t tap = 0; tap < kernel; ++tap) {
-    for (int64_t o = 0; o < outputs; ++o) {
-      const int64_t i = o * stride + tap * dilation - low;
-      if (i >= 0 && i < inputs) from_outputs ? links.add(o, i, tap) : links.add(i, o, tap);
-    }
-  }
-}
-
-struct WindowLinks {
-  AxisLinks vertical, horizontal;
-  WindowLinks(const PoolShape& s, bool from_outputs)
-      : vertical(from_outputs ? s.out_height : s.height, s.kernel_y),
-        horizontal(from_outputs ? s.out_width : s.width, s.kernel_x) {
-    link_axis(vertical, from_outputs, s.height, s.out_height, s.kernel_y, s.stride_y, s.low_y, s.dilation_y);
-    link_axis(horizontal, from_outputs, s.width, s.out_width, s.kernel_x, s.stride_x, s.low_x, s.dilation_x);
-  }
-};
-
-// What one position is linked to: the product of the links of its row and of its column.
-struct Neighbours {
-  const AxisLinks::Link* rows;
-  const AxisLinks::Link* columns;
-  int64_t row_count, column_count, row_step, column_step, taps_per_row;
-};
 
 // `count` channels of one output. The first of equal values wins, and a NaN wins over everything, as in PyTorch.
 STRIATE_INLINE void largest_of(const Neighbours& window, const float* in, float* y, uint8_t* taps, int64_t count) {
@@ -88,8 +35,7 @@ void max_pool_forward(const float* x, float* y, uint8_t* taps, const PoolShape* 
       const int64_t oy = row % s.out_height;
       const float* const in = x + row / s.out_height * s.height * s.width * s.channels;
       for (int64_t ox = 0; ox < s.out_width; ++ox) {
-        const Neighbours window{links.vertical.of(oy),     links.horizontal.of(ox),     links.vertical.counts[oy],
-                                links.horizontal.counts[ox], s.width * s.channels, s.channels, s.kernel_x};
+        const Neighbours window = links.of(oy, ox, s.width * s.channels, s.channels, s.kernel_x);
         const int64_t out = (row * s.out_width + ox) * s.channels;
         int64_t c = 0;
         for (; c + kLanes <= s.channels; c += kLanes) largest_of(window, in + c, y + out + c, taps + out + c, kLanes);
@@ -125,8 +71,7 @@ void max_pool_backward(const float* grad_y, const uint8_t* taps, float* grad_x, 
     for (int64_t row = begin; row < end; ++row) {
       const int64_t iy = row % s.height, image = row / s.height * s.out_height * s.out_width * s.channels;
       for (int64_t ix = 0; ix < s.width; ++ix) {
-        const Neighbours readers{links.vertical.of(iy),     links.horizontal.of(ix),         links.vertical.counts[iy],
-                                 links.horizontal.counts[ix], s.out_width * s.channels, s.channels, s.kernel_x};
+        const Neighbours readers = links.of(iy, ix, s.out_width * s.channels, s.channels, s.kernel_x);
         float* const out = grad_x + (row * s.width + ix) * s.channels;
         int64_t c = 0;
         for (; c + kLanes <= s.channels; c += kLanes) gather(readers, grad_y + image + c, taps + image + c, out + c, kLanes);
