@@ -10,6 +10,7 @@ import torch
 from striate import ops
 from striate.errors import InputError
 from striate.nn import RBF
+from striate.ops import _linear
 from striate.ops.impl.native import library
 from striate.runtime import Runtime, current
 
@@ -108,6 +109,13 @@ def test_bf16_has_float32_weights_gradients_and_distances() -> None:
     distances.sum().backward()
     assert layer.weight.grad is not None
     assert layer.weight.grad.dtype == torch.float32
+
+
+def test_dense_layers_by_onednn() -> None:
+    for runtime, asked in ((Runtime(linear="onednn"), True), (Runtime(), False)):
+        with runtime.applied():
+            assert _linear._asked.get() is asked
+    assert _linear._asked.get() is False
 
 
 def test_layout() -> None:

@@ -162,7 +162,7 @@ def test_flags_reach_the_run(tmp_path: Path) -> None:
     code, _, err = striate("train", "digits", "--out", tmp_path / "run", *flags, *small)
     assert code == 0, err
     runtime = Run.open(tmp_path / "run").runtime
-    assert runtime == Runtime("exact", True, 2, None, runtime.keep_memory, 100)
+    assert runtime == Runtime("exact", True, 2, None, runtime.linear, runtime.keep_memory, 100)
     code, _, err = striate("train", "--resume", tmp_path / "run", "--precision", "high")
     assert code == 2
     assert "leave out --out, --recipe, --device, --precision, --threads, --no-native and --keep-memory" in err

@@ -97,7 +97,7 @@ def _fuse(parent: nn.Sequential, exact: bool) -> None:
         relu = bool(rest) and type(rest[0]) is nn.ReLU
         if isinstance(child, Conv) and _packs(child):
             parent._modules[name] = PreparedConv(child, norm, relu=relu, exact=exact)
-        elif type(child) is nn.Linear and relu:
+        elif isinstance(child, nn.Linear) and relu:
             parent._modules[name] = PreparedLinear(child, relu=True)
         else:
             continue
@@ -121,7 +121,7 @@ def _alone(module: nn.Module, exact: bool) -> nn.Module | None:
         return nn.Identity()
     if isinstance(module, Conv) and _packs(module):
         return PreparedConv(module, None, relu=False, exact=exact)
-    return PreparedLinear(module, relu=False) if type(module) is nn.Linear else None
+    return PreparedLinear(module, relu=False) if isinstance(module, nn.Linear) else None
 
 
 def _packs(module: nn.Module) -> bool:

@@ -69,14 +69,12 @@ def main() -> NoReturn:
 
 
 def _before_torch() -> None:
-    """Set what PyTorch and its threads read from the environment when they start; what the user has set stays.
+    """Let threads that wait sleep instead of spinning, on a busy machine several times as fast; what is set stays.
 
-    Threads that wait sleep instead of spinning, which on a busy machine is several times faster, and large tensors lie
-    in huge pages where Linux has them on request.
+    The threads' library reads it when PyTorch is loaded.
     """
     if "torch" not in sys.modules:  # else this is another program, and too late
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def _explain(error: BaseException) -> tuple[int | str | None, str]:

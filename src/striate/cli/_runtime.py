@@ -60,6 +60,7 @@ def _text(here: "Machine", chosen: "Runtime") -> str:
     values = {
         "precision": chosen.precision,
         "native": chosen.native or "off",
+        "linear": chosen.linear,
         "channels_last": "on" if chosen.channels_last else "off",
         "threads": str(chosen.threads),
         "keep_memory": "on" if chosen.keep_memory else "off",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from striate.errors import InputError
 from striate.geometry import make_window, output_size
 from striate.models._chain import chosen_size, require_fraction, require_images
-from striate.nn import Conv, Dropout, LocalResponseNorm, MaxPool
+from striate.nn import Conv, Dropout, Linear, LocalResponseNorm, MaxPool
 
 SIZE = (224, 224)  # section 3.5
 
@@ -208,7 +208,7 @@ def alexnet(
     size = chosen_size(name, size, SIZE, network.smallest)
     dropout = require_fraction(name, "dropout", dropout)
     paths = [Path(network, channels, size, dropout) for _ in range(network.paths)]
-    fc8 = nn.Linear(network.layers[-1].maps * network.paths, classes)
+    fc8 = Linear(network.layers[-1].maps * network.paths, classes)
     model = AlexNet(name, paths, fc8, (channels, *size))
     _initialize(model, {layer.name: layer.bias for layer in network.layers})
     if devices is not None:
@@ -221,7 +221,7 @@ def _modules(layer: Layer, inputs: int, dropout: float, dropout_first: bool) -> 
     number = layer.name[-1]
     relu = nn.ReLU(inplace=True)
     if not layer.kernel:
-        linear, drop = nn.Linear(inputs, layer.maps), Dropout(dropout)  # scaled in training, not by 0.5 in use
+        linear, drop = Linear(inputs, layer.maps), Dropout(dropout)  # scaled in training, not by 0.5 in use
         parts: dict[str, nn.Module] = {"flatten": nn.Flatten()}
         parts |= {"dropout": drop} if dropout_first else {}
         parts |= {"linear": linear, "relu": relu}

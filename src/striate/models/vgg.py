@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from striate.errors import InputError
 from striate.models._chain import Chain, chosen_size, require_flag, require_fraction, require_images
-from striate.nn import Conv, Dropout, LocalResponseNorm, MaxPool
+from striate.nn import Conv, Dropout, Linear, LocalResponseNorm, MaxPool
 
 SIZE = (224, 224)  # section 2.1
 SMALLEST = (32, 32)  # five poolings of 2 x 2 leave one position
@@ -168,7 +168,7 @@ def vgg(
     maps = layers(row, channels)["conv5"][-1].maps
     parts["fc6"] = _dense(maps * positions, FC6, dropout)
     parts["fc7"] = _dense(FC6, FC7, dropout)
-    parts["fc8"] = nn.Linear(FC7, classes)
+    parts["fc8"] = Linear(FC7, classes)
     stages = [part for part in parts if part.startswith("conv")] if require_flag(name, "recompute", recompute) else ()
     model = VGG(name, parts, input_size=(channels, height, width), recompute=stages)
     _initialize(model, name, init)
@@ -247,7 +247,7 @@ def _dense(inputs: int, units: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
         OrderedDict(
             flatten=nn.Flatten(),
-            linear=nn.Linear(inputs, units),
+            linear=Linear(inputs, units),
             relu=nn.ReLU(inplace=True),
             dropout=Dropout(dropout),
         )

@@ -6,6 +6,7 @@ from striate.nn._conv_transpose import ConvTranspose
 from striate.nn._deform_conv import DeformConv
 from striate.nn._dropout import Dropout
 from striate.nn._highway import Highway
+from striate.nn._linear import Linear
 from striate.nn._normalization import LocalResponseNorm
 from striate.nn._pool import AvgPool, MaxPool, MaxUnpool, Subsample
 from striate.nn._rbf import RBF
@@ -18,6 +19,7 @@ __all__ = [
     "DeformConv",
     "Dropout",
     "Highway",
+    "Linear",
     "LocalResponseNorm",
     "MaxPool",
     "MaxUnpool",

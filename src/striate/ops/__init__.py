@@ -9,6 +9,7 @@ from striate.ops._conv_transpose import conv_transpose
 from striate.ops._deform_conv import deform_conv
 from striate.ops._dispatch import explain_dispatch, prefer, use_impl
 from striate.ops._highway import highway
+from striate.ops._linear import linear, onednn_linear
 from striate.ops._local_response_norm import local_response_norm
 from striate.ops._max_pool import max_pool
 from striate.ops._max_unpool import max_unpool
@@ -25,10 +26,12 @@ __all__ = [
     "deform_conv",
     "explain_dispatch",
     "highway",
+    "linear",
     "link_rows",
     "local_response_norm",
     "max_pool",
     "max_unpool",
+    "onednn_linear",
     "prefer",
     "rbf",
     "subsample",

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from striate.errors import InputError
 from striate.runtime._allocator import MOST_MIB, can_keep
@@ -13,6 +13,7 @@ from striate.runtime._runtime import Precision, Runtime, require_possible
 # measured with LeNet-5 (0.3 million products a picture: no gain) and small convnets (1.1 million: 1.3 times as fast)
 BF16_PRODUCTS = 1_000_000
 _BF16_GAIN = 1.3  # bfloat16 is chosen where it multiplies at least so many times as fast as float32
+_ONEDNN_GAIN = 1.15  # the same for oneDNN's products of float32
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class RuntimeOptions:
     precision: Precision | None = None
     threads: int | None = None
     native: bool | None = None  # Striate's own kernels
+    onednn_linear: bool | None = None  # large dense layers by oneDNN
     keep_memory: bool | None = None
     keep_mib: int = 0  # the most memory that is kept, in MiB; 0: any
 
@@ -54,6 +56,7 @@ def choose(
         channels_last=channels_last,
         threads=options.threads or _threads(here),
         native=_native(options, here, reasons),
+        linear=_linear(options, here, reasons),
         keep_memory=_keep_memory(options, reasons),
         keep_mib=options.keep_mib,
         reasons=reasons,
@@ -145,6 +148,18 @@ def _native(options: RuntimeOptions, here: Machine, reasons: dict[str, str]) -> 
         return None
     reasons["native"] = "Striate's kernels, built for this instruction set, where they are known to be faster"
     return here.native
+
+
+def _linear(options: RuntimeOptions, here: Machine, reasons: dict[str, str]) -> Literal["aten", "onednn"]:
+    if options.onednn_linear is not None:
+        reasons["linear"] = "as asked for"
+        return "onednn" if options.onednn_linear else "aten"
+    if not here.rates.f32_onednn:
+        reasons["linear"] = "PyTorch has no oneDNN here"
+        return "aten"
+    gain = here.rates.f32_onednn / here.rates.f32
+    reasons["linear"] = f"oneDNN multiplies {gain:.1f} times as fast as torch.mm here, in float32"
+    return "onednn" if gain >= _ONEDNN_GAIN else "aten"
 
 
 def _keep_memory(options: RuntimeOptions, reasons: dict[str, str]) -> bool:

@@ -28,6 +28,7 @@ class Runtime:
     channels_last: bool = False  # images are stored with their channels innermost
     threads: int = 1
     native: str | None = None  # the instruction set of Striate's own kernels; None: PyTorch computes everything
+    linear: Literal["aten", "onednn"] = "aten"  # who computes large dense layers in float32
     keep_memory: bool = False  # memory stays the process's between steps; changes no number
     keep_mib: int = 0  # how much of it, in MiB; 0: all
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)  # setting -> why, in words
@@ -63,7 +64,7 @@ class Runtime:
         """
         import torch
 
-        from striate.ops import prefer
+        from striate.ops import onednn_linear, prefer
         from striate.ops.impl.native.library import use_instruction_set
         from striate.runtime._allocator import memory_kept
 
@@ -80,6 +81,8 @@ class Runtime:
                 stack.enter_context(memory_kept(self.keep_mib))
             if self.native is not None:
                 stack.enter_context(use_instruction_set(self.native))
+            if self.linear == "onednn":
+                stack.enter_context(onednn_linear())
             stack.enter_context(prefer(**self.preferences()))
             yield self
 
