@@ -23,6 +23,7 @@ PAGES = (
     "docs/compare.md",
     "docs/weights.md",
     "docs/unsupervised.md",
+    "docs/runtime.md",
 )
 
 
