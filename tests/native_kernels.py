@@ -6,6 +6,7 @@ import torch
 from striate.ops.impl.native import library
 
 SETS = library.instruction_sets()
+CONTRACT = 2e-5  # of the largest value, for any draw: a sum of few terms may cancel
 LAST = torch.channels_last
 needs_extension = pytest.mark.skipif(library.library() is None, reason="the native extension was not built here")
 
@@ -32,7 +33,7 @@ def with_gradients(function, inputs, grad_seed=9):
     return [y.detach(), *torch.autograd.grad(y, leaves, grad)]
 
 
-def compare(call, inputs, bound):
+def compare(call, inputs, bound=CONTRACT):
     """The native result and gradients against aten's in float64, which is taken for the truth."""
     found = with_gradients(lambda *a: call(*a, impl="native"), inputs)
     expected = with_gradients(lambda *a: call(*a, impl="aten"), [x.double() for x in inputs])
@@ -40,7 +41,7 @@ def compare(call, inputs, bound):
         assert error(a, b) <= bound, f"result {index}: {error(a, b):.1e}"
 
 
-def check_second_derivatives(call, inputs, bound=2e-5):
+def check_second_derivatives(call, inputs, bound=CONTRACT):
     """The gradient of the first input's squared gradient, against aten's in float64."""
 
     def second(inputs, impl):

@@ -1,4 +1,7 @@
-"""Convolution with 3 x 3 kernels: by Winograd's minimal filtering at stride 1, by `grouped.py` in small groups."""
+"""Convolution with 3 x 3 kernels of stride 1 by Winograd's minimal filtering, with its gradients.
+
+Small groups are handed over to `grouped.py`, link tables to `linked.py`.
+"""
 
 from typing import Any
 
@@ -8,7 +11,7 @@ from torch import Tensor
 from striate.geometry import Window
 from striate.ops._conv import ConvForm
 from striate.ops.impl.aten import conv as aten
-from striate.ops.impl.native import grouped, winograd
+from striate.ops.impl.native import grouped, linked, winograd
 from striate.ops.impl.native.library import channels_last, differentiable_again, unusable
 
 _FEWEST_CHANNELS = 16  # of a group, in and out: below, the direct way is as fast
@@ -19,6 +22,8 @@ TILE = 4
 
 def supports(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | None:
     """Return None, or why the kernels do not compute this."""
+    if form.links is not None:
+        return linked.supports(form, x, w, b)
     if grouped.concerns(form, w):
         return grouped.supports(form, x, w, b)
     if reason := unusable(x, w, b):
@@ -26,8 +31,8 @@ def supports(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | No
     window = form.window
     if window.kernel != (3, 3) or window.stride != (1, 1) or window.dilation != (1, 1) or window.upsamples:
         return "windows other than 3 x 3 of stride 1 without dilation"
-    if form.links is not None or form.flip:
-        return "link tables and turned kernels"
+    if form.flip:
+        return "turned kernels"
     if not channels_last(x):
         return "a memory layout other than channels last (images N x C x H x W)"
     if min(w.shape[0] // form.groups, w.shape[1]) < _FEWEST_CHANNELS:
@@ -37,6 +42,8 @@ def supports(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | No
 
 def pays(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | None:
     """Return None where a training step is known to be faster than PyTorch's, else why not."""
+    if form.links is not None:
+        return linked.pays(form, x, w, b)
     if grouped.concerns(form, w):
         return grouped.pays(form, x, w, b)
     if min(w.shape[0] // form.groups, w.shape[1]) < _FASTER_CHANNELS:
@@ -49,6 +56,8 @@ def pays(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | None:
 
 def forward(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
     """Return N x P x outputs, channels last."""
+    if form.links is not None:
+        return linked.forward(form, x, w, b)
     if grouped.concerns(form, w):
         return grouped.forward(form, x, w, b)
     (top, bottom), (left, right) = form.window.padding

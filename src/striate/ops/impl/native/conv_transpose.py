@@ -15,6 +15,8 @@ from striate.ops.impl.native.library import (
     as_channels_last,
     channels_last,
     differentiable_again,
+    empty,
+    empty_images,
     kernel,
     panel,
     unusable,
@@ -118,13 +120,13 @@ def _conv_transpose(
 ) -> Tensor:
     x, case = as_channels_last(x), _Case((w.shape[2], w.shape[3]), stride, padding, size, groups)
     outputs = w.shape[1] * groups
-    y = torch.empty((x.shape[0], outputs, *size), memory_format=torch.channels_last)
+    y = empty_images(x.shape[0], outputs, *size)
     shape = case.shape(x.shape, outputs)
     if groups > 1:
         _depthwise(x, _kernels_last(case.in_parts(w)), None if b is None else b.contiguous(), y, shape)
         return y
     packed = _in_panels(case.in_parts(w).permute(3, 2, 4, 0, 5, 1).flatten(4, 5).flatten(1, 3))
-    patches = torch.empty(case.patches(x.shape[0]) * prod(case.parts) * x.shape[1])
+    patches = empty(case.patches(x.shape[0]) * prod(case.parts) * x.shape[1])
     _forward(x, packed, None if b is None else b.repeat(stride[1]), y, patches, shape)
     return y
 
@@ -135,14 +137,14 @@ def _grad_input(
 ) -> Tensor:
     grad = as_channels_last(grad)
     case = _Case((w.shape[2], w.shape[3]), stride, padding, list(grad.shape[2:]), groups)
-    result = torch.empty((grad.shape[0], w.shape[0], height, width), memory_format=torch.channels_last)
+    result = empty_images(grad.shape[0], w.shape[0], height, width)
     shape = case.shape(result.shape, grad.shape[1])
     if groups > 1:
         _sum_input_depthwise(grad, _kernels_last(case.in_parts(w)), result, shape)
         return result
     packed = _in_panels(case.in_parts(w).permute(3, 5, 1, 2, 4, 0).flatten(3, 5).flatten(1, 2))
     depth = packed.shape[1] * packed.shape[3]
-    _sum_input(grad, packed, result, torch.empty(case.patches(grad.shape[0]) * depth), shape)
+    _sum_input(grad, packed, result, empty(case.patches(grad.shape[0]) * depth), shape)
     return result
 
 
@@ -154,14 +156,14 @@ def _grad_weight(
     case = _Case((kernel_[0], kernel_[1]), stride, padding, list(grad.shape[2:]), groups)
     shape, (parts_y, parts_x), (stride_y, stride_x) = case.shape(x.shape, grad.shape[1]), case.parts, stride
     if groups > 1:
-        sums = torch.empty(parts_y, stride_y, parts_x, stride_x, groups)
+        sums = empty(parts_y, stride_y, parts_x, stride_x, groups)
         _sum_weight_depthwise(x, grad, sums, shape)
         return case.from_parts(sums.movedim(-1, 0)[:, None])
     depth, columns = parts_y * parts_x * x.shape[1], stride_x * grad.shape[1]
-    sums = torch.empty(stride_y, -(-columns // panel()), depth, panel())
+    sums = empty(stride_y, -(-columns // panel()), depth, panel())
     if x.shape[0] == 0:
         sums.zero_()
-    _sum_weight(x, grad, sums, torch.empty(case.patches(x.shape[0]) * depth), shape)
+    _sum_weight(x, grad, sums, empty(case.patches(x.shape[0]) * depth), shape)
     whole = sums.transpose(1, 2).flatten(2)[..., :columns]
     split = whole.reshape(stride_y, parts_y, parts_x, x.shape[1], stride_x, grad.shape[1])
     return case.from_parts(split.permute(3, 5, 1, 0, 2, 4))

@@ -16,6 +16,8 @@ from striate.ops.impl.native.library import (
     as_channels_last,
     channels_last,
     differentiable_again,
+    empty,
+    empty_images,
     kernel,
     panel,
     unusable,
@@ -83,7 +85,7 @@ def _deform_conv(
     offset_groups: int,
 ) -> Tensor:
     shape = _shape(x, offset, w, window, groups, offset_groups)
-    y = torch.empty((x.shape[0], w.shape[0], *offset.shape[2:]), memory_format=torch.channels_last)
+    y = empty_images(x.shape[0], w.shape[0], *offset.shape[2:])
     packed = _packed(w, groups, shape.segments)
     b = None if b is None else b.contiguous()
     _forward(as_channels_last(x), as_channels_last(offset), _last(mask), packed, b, y, shape)
@@ -108,9 +110,9 @@ def _deform_conv_backward(
     slices = shape.segments * -(-width // _SLICE)
     pieces = max(1, min(n, -(-_JOBS // slices)))
     outputs = w.shape[0] // groups
-    grad_x = torch.empty(x.shape, memory_format=torch.channels_last).zero_()
-    moves = torch.empty(offset_groups, slices // offset_groups, n, *offset.shape[2:], taps, 3)
-    parts = torch.empty(pieces, shape.segments, taps, width, -(-outputs // panel()) * panel())
+    grad_x = empty_images(*x.shape).zero_()
+    moves = empty(offset_groups, slices // offset_groups, n, *offset.shape[2:], taps, 3)
+    parts = empty(pieces, shape.segments, taps, width, -(-outputs // panel()) * panel())
     if n == 0:
         parts.zero_()
     _backward(

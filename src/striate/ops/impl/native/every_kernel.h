@@ -1,7 +1,6 @@
 // Included by each instruction set's file, after it has set the compiler's target: compiles all kernels for it.
 #pragma once
 #include "kernels.h"
-#include "avg_pool.h"
 #include "conv_transpose.h"
 #include "deform.h"
 #include "grouped.h"

@@ -13,7 +13,15 @@ from torch import Tensor
 from striate.geometry import Window
 from striate.ops._conv import ConvForm
 from striate.ops.impl.aten import conv as aten
-from striate.ops.impl.native.library import as_channels_last, channels_last, differentiable_again, kernel, unusable
+from striate.ops.impl.native.library import (
+    as_channels_last,
+    channels_last,
+    differentiable_again,
+    empty,
+    empty_images,
+    kernel,
+    unusable,
+)
 
 _forward = kernel("grouped_conv", "tttts")
 _grad_input_strided = kernel("grouped_conv_grad_input_strided", "ttts")
@@ -27,7 +35,7 @@ _MOST_PIECES = 16  # in which the gradient of the weights is summed
 
 def concerns(form: ConvForm, w: Tensor) -> bool:
     """Whether the convolution is in groups of equally few channels in and out."""
-    return form.links is None and form.groups > 1 and w.shape[1] in _SIZES and w.shape[0] == w.shape[1] * form.groups
+    return form.groups > 1 and w.shape[1] in _SIZES and w.shape[0] == w.shape[1] * form.groups
 
 
 class GroupedShape(ctypes.Structure):
@@ -73,7 +81,7 @@ def forward(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
 @torch.library.custom_op("striate::grouped_conv3x3", mutates_args=(), device_types="cpu")
 def _conv(x: Tensor, w: Tensor, b: Tensor | None, stride: int, padding: list[int]) -> Tensor:
     x, rows = as_channels_last(x), _rows(w)
-    y = torch.empty(_outputs(x, stride, padding), memory_format=torch.channels_last)
+    y = empty_images(*_outputs(x, stride, padding))
     b = None if b is None else b.contiguous()
     _forward(x, rows, b, y, _shape(x.shape, y.shape, w.shape[1], stride, padding, rows))
     return y
@@ -82,7 +90,7 @@ def _conv(x: Tensor, w: Tensor, b: Tensor | None, stride: int, padding: list[int
 @torch.library.custom_op("striate::grouped_conv3x3_grad_input", mutates_args=(), device_types="cpu")
 def _grad_input(grad: Tensor, w: Tensor, height: int, width: int, stride: int, padding: list[int]) -> Tensor:
     grad = as_channels_last(grad)
-    result = torch.empty((*grad.shape[:2], height, width), memory_format=torch.channels_last)
+    result = empty_images(*grad.shape[:2], height, width)
     group = w.shape[1]
     exchanged = w.reshape(-1, group, group, 3, 3).transpose(1, 2).reshape(w.shape)
     if stride == 1:  # the forward pass of turned kernels
@@ -98,7 +106,7 @@ def _grad_input(grad: Tensor, w: Tensor, height: int, width: int, stride: int, p
 def _grad_weight(x: Tensor, grad: Tensor, group: int, stride: int, padding: list[int]) -> Tensor:
     x, grad = as_channels_last(x), as_channels_last(grad)
     pieces = max(1, min(_MOST_PIECES, grad.shape[0] * grad.shape[2]))
-    sums = torch.empty(pieces, 3, 3, group, _padded(x.shape[1]))
+    sums = empty(pieces, 3, 3, group, _padded(x.shape[1]))
     _sum_weight(x, grad, sums, _shape(x.shape, grad.shape, group, stride, padding, sums), pieces)
     return sums[0, ..., : x.shape[1]].permute(3, 2, 0, 1).contiguous()
 

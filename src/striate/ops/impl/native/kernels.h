@@ -114,17 +114,10 @@ struct LinkedShape {
          (const float* y, const float* grad_y, float* grad_x, int64_t count, float amplitude, float slope, int        \
           threads),                                                                                                   \
          (y, grad_y, grad_x, count, amplitude, slope, threads))                                                       \
-  KERNEL(avg_pool_forward,                                                                                            \
-         (const float* x, float* y, const float* rows, const float* columns, const PoolShape* shape, int threads),    \
-         (x, y, rows, columns, shape, threads))                                                                       \
-  KERNEL(avg_pool_backward,                                                                                           \
-         (const float* grad_y, float* grad_x, const float* rows, const float* columns, const PoolShape* shape, int    \
-          threads),                                                                                                   \
-         (grad_y, grad_x, rows, columns, shape, threads))                                                             \
   KERNEL(linked_conv,                                                                                                 \
          (const float* x, const int64_t* strides, const float* w, const int64_t* first_link, const int64_t* links,    \
-          const float* bias, float* y, const LinkedShape* shape, int threads),                                        \
-         (x, strides, w, first_link, links, bias, y, shape, threads))                                                 \
+          const float* bias, float* y, const int64_t* y_strides, const LinkedShape* shape, int threads),              \
+         (x, strides, w, first_link, links, bias, y, y_strides, shape, threads))                                      \
   KERNEL(linked_conv_grad_weight,                                                                                     \
          (const float* x, const int64_t* strides, const float* grad_y, const int64_t* grad_strides, const int64_t*    \
           first_link, const int64_t* links, float* parts, const LinkedShape* shape, int threads),                     \

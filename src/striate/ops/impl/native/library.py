@@ -146,6 +146,16 @@ def channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last)
 
 
+def empty(*size: int) -> Tensor:
+    """Return memory for so many float32 on the CPU, whatever PyTorch's defaults are."""
+    return torch.empty(size, dtype=torch.float32, device="cpu")
+
+
+def empty_images(*size: int) -> Tensor:
+    """Return memory for images N x C x H x W, channels last."""
+    return torch.empty(size, dtype=torch.float32, device="cpu", memory_format=torch.channels_last)
+
+
 def as_channels_last(x: Tensor) -> Tensor:
     """Return x itself, or a copy that is stored with its channels innermost."""
     return x.contiguous(memory_format=torch.channels_last)

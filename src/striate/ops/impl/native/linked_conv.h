@@ -11,7 +11,7 @@
 namespace striate {
 namespace {
 
-constexpr int kLinkedColumns = 8;  // outputs of a row that are computed together
+constexpr int kLinkedColumns = kLanes == 16 ? 14 : 8;  // outputs of a row that are computed together, at most
 constexpr int kLinkedTaps = 5;     // columns of a kernel whose gradients are computed together
 
 // One image of `channels` planes, height x width, in a frame of padded_height x padded_width at (low_y, low_x).
@@ -40,11 +40,11 @@ inline void turn_in(const float* x, const int64_t* strides, int64_t batch, int64
 
 // T neighbouring outputs of one channel, all images of a block.
 template <int T>
-STRIATE_INLINE void linked_outputs(const float* block, const float* w, const LinkedShape& s, const int64_t* first_link,
+void linked_outputs(const float* block, const float* w, const LinkedShape& s, const int64_t* first_link,
                                    const int64_t* links, int64_t channel, int64_t oy, int64_t ox, float bias, float* out) {
   const int64_t frame_x = s.out_width + s.kernel_x - 1, plane = (s.out_height + s.kernel_y - 1) * frame_x;
   Floats sums[T];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int t = 0; t < T; ++t) sums[t] = all(bias);
   for (int64_t link = first_link[channel]; link < first_link[channel + 1]; ++link) {
     const float* const image = block + (links[2 * link] * plane + oy * frame_x + ox) * kLanes;
@@ -53,17 +53,17 @@ STRIATE_INLINE void linked_outputs(const float* block, const float* w, const Lin
       for (int64_t kx = 0; kx < s.kernel_x; ++kx) {
         const Floats weight = all(kernel[ky * s.kernel_x + kx]);
         const float* const from = image + (ky * frame_x + kx) * kLanes;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int t = 0; t < T; ++t) sums[t] += weight * load(from + t * kLanes);
       }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int t = 0; t < T; ++t) store(out + t * kLanes, sums[t]);
 }
 
 // Output channel p has the links first_link[p] ... first_link[p + 1] - 1, pairs (input channel, number of the kernel).
 void linked_conv(const float* x, const int64_t* strides, const float* w, const int64_t* first_link, const int64_t* links,
-                 const float* bias, float* y, const LinkedShape* shape, int threads) {
+                 const float* bias, float* y, const int64_t* y_strides, const LinkedShape* shape, int threads) {
   const LinkedShape s = *shape;
   const Plane in{s.in_channels, s.height, s.width, s.out_height + s.kernel_y - 1, s.out_width + s.kernel_x - 1, s.low_y,
                  s.low_x};
@@ -77,15 +77,21 @@ void linked_conv(const float* x, const int64_t* strides, const float* w, const i
       const int64_t channel = row / s.out_height, oy = row % s.out_height;
       const float b = bias == nullptr ? 0.0f : bias[channel];
       float* const out = results + row * s.out_width * kLanes;
-      int64_t ox = 0;
-      for (; ox + kLinkedColumns <= s.out_width; ox += kLinkedColumns)
-        linked_outputs<kLinkedColumns>(block, w, s, first_link, links, channel, oy, ox, b, out + ox * kLanes);
-      for (; ox + 2 <= s.out_width; ox += 2)
-        linked_outputs<2>(block, w, s, first_link, links, channel, oy, ox, b, out + ox * kLanes);
-      if (ox < s.out_width) linked_outputs<1>(block, w, s, first_link, links, channel, oy, ox, b, out + ox * kLanes);
+      const int64_t pieces = (s.out_width + kLinkedColumns - 1) / kLinkedColumns;
+      for (int64_t piece = 0; piece < pieces; ++piece) {
+        const int64_t ox = s.out_width * piece / pieces, columns = s.out_width * (piece + 1) / pieces - ox;
+        for_each<kLinkedColumns>([&](auto number) STRIATE_INLINE_LAMBDA {
+          constexpr int T = decltype(number)::value + 1;
+          if (columns == T) linked_outputs<T>(block, w, s, first_link, links, channel, oy, ox, b, out + ox * kLanes);
+        });
+      }
     }
     for (int64_t n = first; n < end; ++n)
-      for (int64_t i = 0; i < of_image; ++i) y[n * of_image + i] = results[i * kLanes + n - first];
+      for (int64_t row = 0; row < s.out_channels * s.out_height; ++row) {
+        float* const to = y + n * y_strides[0] + row / s.out_height * y_strides[1] + row % s.out_height * y_strides[2];
+        const float* const from = results + row * s.out_width * kLanes + n - first;
+        for (int64_t ox = 0; ox < s.out_width; ++ox) to[ox * y_strides[3]] = from[ox * kLanes];
+      }
   });
 }
 
@@ -103,7 +109,7 @@ STRIATE_INLINE void linked_taps(const float* x, int64_t x_row, const float* grad
   for (int k = 0; k < Count; ++k) out[k] = sum_of(sums[k]);
 }
 
-// `parts`: the gradients of the kernels, kernel_y x kernel_x each, by every block of images.
+// `parts`: the gradients of the kernels, kernel_y x kernel_x each, by every block of images; the first gets their sum.
 void linked_conv_grad_weight(const float* x, const int64_t* strides, const float* grad_y, const int64_t* grad_strides,
                              const int64_t* first_link, const int64_t* links, float* parts, const LinkedShape* shape,
                              int threads) {
@@ -131,6 +137,8 @@ void linked_conv_grad_weight(const float* x, const int64_t* strides, const float
             linked_taps<1>(from + kx * kLanes, in.padded_width, grad, s.out_height, s.out_width, to + kx);
         }
   });
+  for (int64_t part = 1; part * kLanes < s.batch; ++part)
+    for (int64_t i = 0; i < kernels; ++i) parts[i] += parts[part * kernels + i];
 }
 
 }  // namespace

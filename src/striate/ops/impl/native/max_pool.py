@@ -9,7 +9,14 @@ from torch import Tensor
 from striate.geometry import Window, output_size
 from striate.ops._max_pool import MaxPoolForm
 from striate.ops.impl.aten import max_pool as aten
-from striate.ops.impl.native.library import as_channels_last, channels_last, differentiable_again, kernel, unusable
+from striate.ops.impl.native.library import (
+    as_channels_last,
+    channels_last,
+    differentiable_again,
+    empty_images,
+    kernel,
+    unusable,
+)
 
 _forward = kernel("max_pool_forward", "ttts")
 _backward = kernel("max_pool_backward", "ttts")
@@ -66,7 +73,7 @@ def _high(window: Window) -> list[int]:
 @torch.library.custom_op("striate::max_pool", mutates_args=(), device_types="cpu")
 def _max_pool(x: Tensor, window: list[int], outputs: list[int], high: list[int], ceil: bool) -> tuple[Tensor, Tensor]:
     x = as_channels_last(x)
-    values = torch.empty((*x.shape[:2], *outputs), memory_format=torch.channels_last)
+    values = empty_images(*x.shape[:2], *outputs)
     taps = torch.empty_like(values, dtype=torch.uint8)
     _forward(x, values, taps, pool_shape(x.shape, (outputs[0], outputs[1]), window))
     return values, taps
@@ -76,7 +83,7 @@ def _max_pool(x: Tensor, window: list[int], outputs: list[int], high: list[int],
 def _max_pool_backward(grad: Tensor, taps: Tensor, height: int, width: int, window: list[int]) -> Tensor:
     grad = as_channels_last(grad)
     n, c, *outputs = grad.shape
-    result = torch.empty((n, c, height, width), dtype=grad.dtype, memory_format=torch.channels_last)
+    result = empty_images(n, c, height, width)
     _backward(grad, taps, result, pool_shape(result.shape, (outputs[0], outputs[1]), window))
     return result
 

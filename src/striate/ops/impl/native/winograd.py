@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from striate.ops.impl.native.library import as_channels_last, kernel, panel
+from striate.ops.impl.native.library import as_channels_last, empty, empty_images, kernel, panel
 
 _pack = kernel("winograd_conv_pack", "ttsi")
 _conv = kernel("winograd_conv", "tttttsiiii")
@@ -69,7 +69,7 @@ def pack_transposed(w: Tensor, groups: int, tile: int) -> Packed:
 
 def _packed(w: Tensor, outputs: int, inputs: int, strides: tuple[int, ...], tile: int) -> Tensor:
     padded = -(-outputs // panel()) * panel()
-    result = torch.empty((tile + 2) ** 2 * padded * inputs)
+    result = empty((tile + 2) ** 2 * padded * inputs)
     _pack(w, result, WeightShape(outputs, inputs, *strides), tile)
     return result
 
@@ -88,7 +88,7 @@ def conv(
     n, _, h, w = x.shape
     outputs = packed.out_channels * len(packed.groups)
     size = (n, outputs, h + padding[0] + padding[1] - 2, w + padding[2] + padding[3] - 2)
-    y = torch.empty(size, memory_format=torch.channels_last)
+    y = empty_images(*size)
     block, chunk = _pieces(packed.in_channels, packed.out_channels, packed.tile)
     for group, weights in enumerate(packed.groups):
         first_in, first_out = group * packed.in_channels, group * packed.out_channels
@@ -112,7 +112,7 @@ def grad_weight(x: Tensor, grad: Tensor, groups: int, padding: tuple[int, int, i
     """Return the gradient of the weights of a convolution of x for `grad` at its outputs, P x D/groups x 3 x 3."""
     x, grad = as_channels_last(x), as_channels_last(grad)
     inputs, outputs = x.shape[1] // groups, grad.shape[1] // groups
-    result = torch.empty(groups, 3, 3, inputs, outputs)
+    result = empty(groups, 3, 3, inputs, outputs)
     chunk = _even(_SHARED_CACHE // (4 * (tile + 2) ** 2 * (inputs + outputs)), 96, 1536)
     for group in range(groups):
         shape = _shape(x, grad, inputs, outputs, padding)
