@@ -53,8 +53,14 @@ def test_the_scale_is_one_over_the_probability_that_was_met(p: float) -> None:
     y = Dropout(p)(x)
     assert set(y.unique().tolist()) <= {0.0, scale}
     assert abs(1 / scale - (1 - p)) <= 1 / 65536
-    if p == 0.5:
-        assert scale == 2.0
+    exactly = {
+        0.5: 2.0,
+        0.3: 65536 / (65536 - 19661),
+        1 / 3: 65536 / (65536 - 21845),
+        1e-9: 65536 / 65535,
+        1 - 1e-9: 65536,
+    }
+    assert scale == exactly[p]
     assert keep.dtype == torch.bool
 
 
@@ -123,6 +129,7 @@ def test_a_byte_per_element_is_kept() -> None:
 )
 def test_any_layout_and_size(x: torch.Tensor) -> None:
     y = Dropout(0.5)(x)
+    assert random_mask(x, 0.5)[0].stride() == torch.empty_like(x).stride(), "elements and mask lie alike"
     assert y.shape == x.shape
     assert y.stride() == torch.empty_like(x).stride()
     assert bool(((y == 0) | (y == 2)).all())
