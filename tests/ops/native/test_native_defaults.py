@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from native_kernels import images, needs_extension
+from kernel_checks import images, needs_extension
 from striate import ops
 
 pytestmark = needs_extension

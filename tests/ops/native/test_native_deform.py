@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from native_kernels import SETS, check_bits, check_second_derivatives, compare, images, needs_extension
+from kernel_checks import SETS, check_bits, check_second_derivatives, compare, images, needs_extension
 from striate import ops
 from striate.errors import InputError
 from striate.geometry import make_window, output_size

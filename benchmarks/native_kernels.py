@@ -1,0 +1,216 @@
+"""The C++ kernels against PyTorch's, operator by operator, forward and with gradients.
+
+    python benchmarks/native_kernels.py [--threads N] [--json FILE] [--only WORD]
+
+Both ways are called in turn, so that a spell of a busy machine falls on both; medians of wall time. Images are channels
+last, the layout in which PyTorch is fastest. A ratio above 1 says how many times faster the kernel is.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from sections import machine, markdown_table, versions
+from torch import Tensor
+
+from striate import ops
+from striate.ops.impl.native import library
+
+SECONDS = 0.35  # for each row, once both ways are warm
+LENET = [[(d - p) % 6 < 3 + p // 6 for d in range(6)] for p in range(12)]  # LeCun et al. 1998, table I
+LENET += [[(d - p) % 6 in {0, 1, 3, 4} for d in range(6)] for p in range(3)] + [[True] * 6]
+
+
+class Case(NamedTuple):
+    """One operator on one set of operands."""
+
+    operator: str
+    title: str
+    call: Callable[..., Tensor]  # of the operands, and impl
+    operands: tuple[Tensor, ...]
+
+
+class Row(NamedTuple):
+    """What was measured: milliseconds."""
+
+    operator: str
+    case: str
+    passes: str
+    native: float
+    pytorch: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster the kernel is."""
+        return self.pytorch / self.native
+
+
+def images(*size: int) -> Tensor:
+    """Normal numbers in channels last."""
+    return torch.randn(size).contiguous(memory_format=torch.channels_last)
+
+
+def convolutions() -> Iterator[Case]:
+    """3 x 3: Winograd, then small groups and depthwise; LeNet-5's link table."""
+    for inputs, outputs, side, batch in ((64, 64, 56, 4), (128, 128, 28, 4), (256, 256, 14, 8), (512, 512, 7, 16)):
+        operands = (images(batch, inputs, side, side), images(outputs, inputs, 3, 3))
+        title = f"{inputs} to {outputs} channels, {side} x {side}"
+        yield Case("conv", title, lambda x, w, impl: ops.conv(x, w, padding=1, impl=impl), operands)
+    for channels, group, side, stride, batch in (
+        (64, 1, 56, 1, 4),
+        (512, 1, 14, 1, 8),
+        (256, 2, 28, 1, 4),
+        (128, 4, 56, 1, 4),
+        (256, 8, 28, 1, 4),
+        (256, 8, 56, 2, 4),
+    ):
+        operands = (images(batch, channels, side, side), images(channels, group, 3, 3))
+        title = f"{channels} channels in groups of {group}, {side} x {side}, stride {stride}"
+
+        def grouped(
+            x: Tensor, w: Tensor, impl: str, *, stride: int = stride, groups: int = channels // group
+        ) -> Tensor:
+            return ops.conv(x, w, stride=stride, padding=1, groups=groups, impl=impl)
+
+        yield Case("conv", title, grouped, operands)
+    links = ops.link_rows(LENET)
+    for batch in (16, 128):
+        operands = (images(batch, 6, 14, 14), torch.randn(60, 5, 5))
+        yield Case(
+            "conv",
+            f"link table of LeNet-5, batch {batch}",
+            lambda x, w, impl: ops.conv(x, w, links=links, impl=impl),
+            operands,
+        )
+
+
+def transposed() -> Iterator[Case]:
+    """FCN's upsampling of 21 classes, dense and by one kernel for each class."""
+    for side, kernel, stride, groups in (
+        (10, 64, 32, 1),
+        (10, 64, 32, 21),
+        (30, 16, 8, 1),
+        (30, 16, 8, 21),
+        (16, 4, 2, 1),
+    ):
+        operands = (images(1, 21, side, side), images(21, 21 // groups, kernel, kernel))
+        title = f"{kernel} x {kernel}, stride {stride}, {'dense' if groups == 1 else 'per channel'}"
+
+        def upsample(x: Tensor, w: Tensor, impl: str, *, stride: int = stride, groups: int = groups) -> Tensor:
+            return ops.conv_transpose(x, w, stride=stride, groups=groups, impl=impl)
+
+        yield Case("conv_transpose", title, upsample, operands)
+
+
+def deformable() -> Iterator[Case]:
+    """Modulated 3 x 3 kernels, offsets of about a pixel."""
+    for channels, side, batch in ((64, 28, 4), (256, 14, 4), (512, 7, 8)):
+        places = (images(batch, 18, side, side), images(batch, 9, side, side).sigmoid())
+        operands = (images(batch, channels, side, side), places[0], images(channels, channels, 3, 3), places[1])
+
+        def deform(x: Tensor, offset: Tensor, w: Tensor, mask: Tensor, impl: str) -> Tensor:
+            return ops.deform_conv(x, offset, w, mask=mask, padding=1, impl=impl)
+
+        yield Case("deform_conv", f"{channels} channels, {side} x {side}", deform, operands)
+
+
+def others() -> Iterator[Case]:
+    """Pooling, normalisation, activation."""
+    for channels, side, kernel in ((96, 55, 3), (64, 112, 3), (64, 56, 2)):
+        operands = (images(4, channels, side, side),)
+        title = f"{kernel} x {kernel}, stride 2, {channels} channels, {side} x {side}"
+
+        def pool(x: Tensor, impl: str, *, kernel: int = kernel) -> Tensor:
+            return ops.max_pool(x, kernel, stride=2, impl=impl)
+
+        yield Case("max_pool", title, pool, operands)
+    x = images(4, 96, 55, 55)
+    yield Case(
+        "local_response_norm", "96 channels, 55 x 55", lambda x, impl: ops.local_response_norm(x, impl=impl), (x,)
+    )
+
+
+def cases() -> Iterator[Case]:
+    """Every row's operator and operands."""
+    yield from convolutions()
+    yield from transposed()
+    yield from deformable()
+    yield from others()
+
+
+def forward(case: Case, impl: str) -> Callable[[], object]:
+    """Return the forward pass alone."""
+
+    def run() -> object:
+        with torch.no_grad():
+            return case.call(*case.operands, impl=impl)
+
+    return run
+
+
+def with_gradients(case: Case, impl: str) -> Callable[[], object]:
+    """Return the forward pass and the gradients of all operands."""
+    leaves = [x.detach().requires_grad_() for x in case.operands]
+    grad = torch.ones_like(case.call(*leaves, impl=impl))
+    return lambda: torch.autograd.grad(case.call(*leaves, impl=impl), leaves, grad)
+
+
+def milliseconds(*runs: Callable[[], object]) -> list[float]:
+    """Call the runs in turn until the time is over and return the median of each."""
+    for run in runs * 2:
+        run()
+    times: list[list[float]] = [[] for _ in runs]
+    end = time.perf_counter() + SECONDS
+    while len(times[0]) < 3 or time.perf_counter() < end:
+        for taken, run in zip(times, runs, strict=True):
+            begin = time.perf_counter()
+            run()
+            taken.append((time.perf_counter() - begin) * 1e3)
+    return [median(taken) for taken in times]
+
+
+def measure(only: str) -> list[Row]:
+    """Measure the cases whose operator or title has the word."""
+    rows = []
+    for case in cases():
+        if only not in f"{case.operator} {case.title}":
+            continue
+        for passes, way in (("forward", forward), ("with gradients", with_gradients)):
+            native, pytorch = milliseconds(way(case, "native"), way(case, "aten"))
+            rows.append(Row(case.operator, case.title, passes, native, pytorch))
+    return rows
+
+
+def main() -> None:
+    """Measure, print the table, perhaps write it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch and of the kernels")
+    parser.add_argument("--json", type=Path, help="a file for the numbers")
+    parser.add_argument("--only", default="", help="a word that the operator or the case must have")
+    options = parser.parse_args()
+    if library.library() is None:
+        raise SystemExit("the native extension was not built: a C++ compiler is needed when Striate is installed")
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    rows = measure(options.only)
+    print(f"{machine()}; {versions('torch')}; kernels for {library.instruction_set()}\n")
+    head = ["operator", "case", "passes", "native ms", "PyTorch ms", "ratio"]
+    cells = [[*row[:3], f"{row.native:.2f}", f"{row.pytorch:.2f}", f"{row.ratio:.2f}"] for row in rows]
+    print(markdown_table(head, cells, 3))
+    if options.json is not None:
+        report = {
+            "machine": machine(),
+            "instruction_set": library.instruction_set(),
+            "threads": options.threads,
+            "rows": [{**row._asdict(), "ratio": row.ratio} for row in rows],
+        }
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
