@@ -106,6 +106,7 @@ def test_bf16_has_float32_weights_gradients_and_distances() -> None:
     assert distances.dtype == torch.float32
     expected = (hidden.float()[:, None] - output.centres).square().sum(2)
     torch.testing.assert_close(distances, expected)
+    assert output.to("meta")(torch.empty(3, 84, device="meta")).shape == (3, 10), "a device without autocast"
     distances.sum().backward()
     assert layer.weight.grad is not None
     assert layer.weight.grad.dtype == torch.float32

@@ -17,8 +17,11 @@ def forward(_form: RbfForm, x: Tensor, centres: Tensor) -> Tensor:
     """Return N x K."""
     wide = x.dtype if x.dtype == torch.float64 else torch.float32
     a, c = x.to(wide), centres.to(wide)
-    if torch.is_autocast_enabled(x.device.type):  # distances are sums of many squares: wide, as losses are
-        with torch.autocast(x.device.type, enabled=False):
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(
+        kind
+    ):  # distances are sums of many squares: wide, as losses are
+        with torch.autocast(kind, enabled=False):
             return forward(_form, a, c)
     if torch.compiler.is_exporting():  # exchange formats know no cdist; memory is the runtime's to care for
         return (a[:, None] - c).square().sum(2).to(x.dtype)
