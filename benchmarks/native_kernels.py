@@ -129,6 +129,9 @@ def others() -> Iterator[Case]:
             return ops.max_pool(x, kernel, stride=2, impl=impl)
 
         yield Case("max_pool", title, pool, operands)
+    for size in (2**14, 2**20):
+        operands = (torch.randn(size),)
+        yield Case("scaled_tanh", f"{size} elements", lambda x, impl: ops.scaled_tanh(x, impl=impl), operands)
     x = images(4, 96, 55, 55)
     yield Case(
         "local_response_norm", "96 channels, 55 x 55", lambda x, impl: ops.local_response_norm(x, impl=impl), (x,)

@@ -114,6 +114,8 @@ def cases() -> Iterator[Case]:
             lambda x: F.local_response_norm(x, 5, 5e-4, 0.75, 2.0),
         )
         gate = randn(n, c, side, side).sigmoid()
+        tanh: Callable[[Tensor], Tensor] = lambda x: 1.7159 * torch.tanh(2 / 3 * x)  # noqa: E731
+        yield Case("scaled_tanh", size, "torch.tanh, scaled", (x,), ops.scaled_tanh, tanh)
         yield Case("highway", size, "torch.lerp", (x, randn(*x.shape), gate), ops.highway, torch.lerp)
         rows, classes = RBF_SHAPES[size]
         yield Case(

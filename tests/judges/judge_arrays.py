@@ -8,6 +8,7 @@ import numpy as np
 import scipy.ndimage
 import scipy.signal
 import scipy.spatial.distance
+import scipy.special
 from judge_draws import Call, effective
 from judge_record import Array
 from numpy.lib.stride_tricks import sliding_window_view
@@ -191,6 +192,11 @@ def highway(call: Call) -> Array:
     return h * t + x * (1 - t)
 
 
+def scaled_tanh(call: Call) -> Array:
+    """By logistic functions: tanh(z) = 1 - 2 / (e^(2 z) + 1)."""
+    return call.words["amplitude"] * (1 - 2 * scipy.special.expit(-2 * call.words["slope"] * call.operands["x"]))
+
+
 def _map_by_map(x: Array, w: Array, groups: int, slide: Callable[[Array, Array], Array]) -> Array:
     """Sum slide(map, kernel) over the input channels of every output channel's group."""
     inputs, outputs = x.shape[1] // groups, w.shape[0] // groups
@@ -241,6 +247,7 @@ ARRAYS: dict[str, dict[str, Callable[[Call], Array | None]]] = {
         "local_response_norm": local_response_norm,
     },
     "scipy.spatial": {"rbf": rbf},
+    "scipy.special": {"scaled_tanh": scaled_tanh},
     "numpy": {
         "conv": _conv_by(_numpy("valid"), (1,)),
         "conv_transpose": _conv_transpose_by(_numpy("full"), (1,)),

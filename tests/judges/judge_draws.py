@@ -195,6 +195,11 @@ def _highway(rng: Any) -> Call:
     return Call("highway", operands, {})
 
 
+def _scaled_tanh(rng: Any) -> Call:
+    words = {"amplitude": float(rng.uniform(0.5, 2)), "slope": float(rng.uniform(0.3, 1.5))}
+    return Call("scaled_tanh", {"x": 2 * rng.standard_normal((2, int(rng.integers(1, 20))))}, words)
+
+
 DRAWS: dict[str, Callable[[Any], Call]] = {
     "conv": _conv,
     "conv_transpose": _conv_transpose,
@@ -206,4 +211,5 @@ DRAWS: dict[str, Callable[[Any], Call]] = {
     "local_response_norm": _local_response_norm,
     "rbf": _rbf,
     "highway": _highway,
+    "scaled_tanh": _scaled_tanh,
 }

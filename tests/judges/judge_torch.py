@@ -121,6 +121,10 @@ def highway(_call: Call, given: Operands) -> Tensor:
     return torch.lerp(given["x"], given["h"], given["t"])
 
 
+def scaled_tanh(call: Call, given: Operands) -> Tensor:
+    return call.words["amplitude"] * F.tanh(call.words["slope"] * given["x"])
+
+
 def _flat(pairs: Any) -> list[int]:
     """(low, high) per axis in the order of F.pad, which also crops."""
     return [end for pair in reversed(pairs) for end in pair]
@@ -141,4 +145,5 @@ TORCH: dict[str, Callable[[Call, Operands], Tensor | None]] = {
     "local_response_norm": local_response_norm,
     "rbf": rbf,
     "highway": highway,
+    "scaled_tanh": scaled_tanh,
 }

@@ -257,9 +257,9 @@ def test_the_threads_are_those_of_pytorch():
 def test_the_first_choice_of_every_row_is_known():
     """Kernels that win everywhere stand before PyTorch; the others wait behind it until they are asked for."""
     first = {operator for operator, row in _dispatch.TABLE.items() if next(iter(row)) == "native"}
-    assert first == {"local_response_norm"}
+    assert first == {"local_response_norm", "scaled_tanh"}
     having = {operator for operator, row in _dispatch.TABLE.items() if "native" in row}
-    assert having == {"conv", "conv_transpose", "deform_conv", "local_response_norm", "max_pool"}
+    assert having == {"conv", "conv_transpose", "deform_conv", "local_response_norm", "max_pool", "scaled_tanh"}
 
 
 def test_unknown_instruction_set():

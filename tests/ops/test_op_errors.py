@@ -298,6 +298,14 @@ CASES = [
         "highway: t must be a torch.Tensor, got float",
     ),
     (
+        lambda: ops.scaled_tanh(z(2), amplitude=float("inf")),
+        "scaled_tanh: amplitude must be a finite number, got inf",
+    ),
+    (
+        lambda: ops.scaled_tanh(z(2), slope="2/3"),
+        "scaled_tanh: slope must be a finite number, got '2/3'",
+    ),
+    (
         lambda: ops.rbf(z(5, 84), z(10, 85)),
         "rbf: the input (5, 84) and the centres (10, 85) must be N x D and K x D with the same D",
     ),

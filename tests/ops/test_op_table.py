@@ -91,12 +91,13 @@ CASES = {
     ),
     "local_response_norm, more neighbours than channels": Case("local_response_norm", ((2, 2, 3),), words={"size": 8}),
     "highway": Case("highway", ((2, 3, 4),) * 3, batched=(0, 1, 2)),
+    "scaled_tanh": Case("scaled_tanh", ((2, 3, 4),), words={"amplitude": 2.0, "slope": 0.5}),
     "subsample": Case("subsample", ((2, 3, 4, 5), (3,), (3,)), (2,), {"reduce": "sum"}),
     "rbf": Case("rbf", ((2, 4), (3, 4))),
 }
 OPERATORS = {
     *("conv", "conv_transpose", "deform_conv", "max_pool", "avg_pool", "max_unpool", "subsample"),
-    *("local_response_norm", "rbf", "highway"),
+    *("local_response_norm", "rbf", "highway", "scaled_tanh"),
 }
 # the native kernels take float32 images in one layout only: test_native.py
 EVERY = [(name, impl) for name, case in CASES.items() for impl in TABLE[case.operator] if impl != "native"]
@@ -183,4 +184,5 @@ def test_no_expected_implementation_is_without_a_case():
     """Said here once more: a row that is lost from TABLE, or an operator without cases, fails."""
     expected = {(operator, impl) for operator in OPERATORS for impl in ("aten", "reference")}
     assert {(CASES[name].operator, impl) for name, impl in EVERY} == expected
-    assert set(ops.__all__) - OPERATORS == {"Links", "explain_dispatch", "link_rows", "use_impl"}
+    others = {"Links", "PackedConv", "explain_dispatch", "linear", "link_rows", "onednn_linear", "prefer", "use_impl"}
+    assert set(ops.__all__) - OPERATORS == others

@@ -179,6 +179,17 @@ def test_highway():
     )
 
 
+def test_scaled_tanh():
+    x, how = 2 * np.random.default_rng(0).standard_normal((2, 3)), {"amplitude": 1.7, "slope": 0.6}
+    e = np.exp(2 * 0.6 * x)
+    np.testing.assert_allclose(reference.scaled_tanh(x, **how), 1.7 * (e - 1) / (e + 1))
+    judge(
+        lambda x: reference.scaled_tanh(x, **how),
+        (x,),
+        (lambda grad: reference.scaled_tanh_grad_input(grad, x, **how),),
+    )
+
+
 def test_batch_of_none():
     assert reference.max_unpool(np.zeros((0, 2, 3)), np.zeros((0, 2, 3), int), (6,)).shape == (0, 2, 6)
     window, offset, w = make_window(2, 2), np.zeros((0, 8, 2, 2)), np.zeros((3, 2, 2, 2))

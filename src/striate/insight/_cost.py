@@ -288,6 +288,7 @@ COSTS: Mapping[str, Callable[[Operands], Cost]] = {
     "striate.subsample": _striate_subsample,
     "striate.local_response_norm": _striate_lrn,
     "striate.highway": _each(3),  # x + t (h - x)
+    "striate.scaled_tanh": _each(3),
     "striate.rbf": _striate_rbf,
     "striate.written": _nothing,
 }

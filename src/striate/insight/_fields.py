@@ -514,6 +514,7 @@ RULES: Mapping[str, Callable[[Step], Result]] = {
     "striate.subsample": _form_window(mixes=False),
     "striate.max_unpool": _anywhere,
     "striate.local_response_norm": _same,
+    "striate.scaled_tanh": _same,
     "striate.highway": _joined,
     "striate.rbf": _rbf,
 }

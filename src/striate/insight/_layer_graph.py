@@ -27,6 +27,7 @@ _MOVES = """
 _TRANSPARENT = frozenset(f"aten.{name}" for name in _MOVES.split())
 _ACTIVATIONS = {"relu": "ReLU", "threshold": "ReLU", "hardtanh": "clipped linear", "gelu": "GELU", "silu": "SiLU"}
 _ACTIVATIONS |= {name: name for name in ("sigmoid", "tanh", "elu", "exp", "abs", "softplus", "neg")}
+_ACTIVATIONS |= {"scaled_tanh": "ScaledTanh"}
 
 
 @dataclass(frozen=True)

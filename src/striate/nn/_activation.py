@@ -1,7 +1,8 @@
 """The activation of LeNet-5."""
 
-import torch
 from torch import Tensor, nn
+
+from striate.ops import scaled_tanh
 
 
 class ScaledTanh(nn.Module):
@@ -13,7 +14,7 @@ class ScaledTanh(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activation of every element."""
-        return self.amplitude * torch.tanh(self.slope * x)
+        return scaled_tanh(x, amplitude=self.amplitude, slope=self.slope)
 
     def extra_repr(self) -> str:
         """Return amplitude and slope."""

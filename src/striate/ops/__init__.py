@@ -15,6 +15,7 @@ from striate.ops._max_pool import max_pool
 from striate.ops._max_unpool import max_unpool
 from striate.ops._packed_conv import PackedConv
 from striate.ops._rbf import rbf
+from striate.ops._scaled_tanh import scaled_tanh
 from striate.ops._subsample import subsample
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "onednn_linear",
     "prefer",
     "rbf",
+    "scaled_tanh",
     "subsample",
     "use_impl",
 ]

@@ -73,6 +73,11 @@ TABLE: dict[str, dict[str, str]] = {
         "aten": "striate.ops.impl.aten.highway",
         "reference": "striate.ops.impl.reference.highway",
     },
+    "scaled_tanh": {
+        "native": "striate.ops.impl.native.scaled_tanh",
+        "aten": "striate.ops.impl.aten.scaled_tanh",
+        "reference": "striate.ops.impl.reference.scaled_tanh",
+    },
     "rbf": {
         "aten": "striate.ops.impl.aten.rbf",
         "reference": "striate.ops.impl.reference.rbf",

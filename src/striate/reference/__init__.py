@@ -31,6 +31,7 @@ from striate.reference._pool import (
     subsample_grad_weight,
 )
 from striate.reference._rbf import rbf, rbf_grad_centres, rbf_grad_input
+from striate.reference._scaled_tanh import scaled_tanh, scaled_tanh_grad_input
 from striate.reference._unpool import max_unpool, max_unpool_grad_input
 
 __all__ = [
@@ -65,6 +66,8 @@ __all__ = [
     "rbf",
     "rbf_grad_centres",
     "rbf_grad_input",
+    "scaled_tanh",
+    "scaled_tanh_grad_input",
     "subsample",
     "subsample_grad_input",
     "subsample_grad_weight",
