@@ -79,7 +79,7 @@ def test_the_precision_decides_the_numbers_and_is_recorded(runs: dict[str, Train
     assert current() is None
 
 
-@pytest.mark.parametrize("name", ["high", "bf16"])
+@pytest.mark.parametrize("name", [pytest.param("high", marks=pytest.mark.slow), "bf16"])
 def test_resume_is_exact_in_the_recorded_precision(tmp_path: Path, runs: dict[str, Trained], name: str) -> None:
     asked = iter([False, False, True])
     with pytest.raises(Interrupted):
