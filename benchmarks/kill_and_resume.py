@@ -40,6 +40,8 @@ from striate.training import (
 )
 from striate.training import _checkpoint as checkpoints
 
+CLOCK = {"seconds", "images_per_second", "memory_mib"}  # what is of the machine, not of the training
+
 
 def recipes() -> dict[str, Recipe]:
     """Small recipes that between them use all that a checkpoint must hold."""
@@ -110,7 +112,7 @@ def final_weights(folder: Path) -> dict[str, np.ndarray]:
     found = {f"last {name}": value.numpy() for name, value in last.tensors.items()}
     found |= {f"best {name}": value.numpy() for name, value in checkpoints.read(run.best).tensors.items()}
     found |= {f"bundle {name}": value.numpy() for name, value in load(run.bundle).model.state_dict().items()}
-    rows = [{k: v for k, v in row.items() if k not in {"seconds", "images_per_second"}} for row in history(run)]
+    rows = [{k: v for k, v in row.items() if k not in CLOCK} for row in history(run)]
     found["metrics"] = np.frombuffer(json.dumps(rows).encode(), np.uint8)
     return found
 

@@ -19,11 +19,11 @@ ORDER = [
     "ops",
     "nn",
     "models",
+    "insight",
     "runtime",
     "data",
     "evaluation",
     "training",
-    "insight",
     "bundle",
     "cli",
 ]

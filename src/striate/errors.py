@@ -12,6 +12,10 @@ class InputError(StriateError, ValueError):
     """What the user gave is wrong: an argument, a shape, a file, a name (exit code 2 on the command line)."""
 
 
+class Diverged(StriateError):
+    """A training whose loss is no number any more, or has grown beyond return."""
+
+
 class Interrupted(StriateError):
     """The user stopped a run; everything up to the last step is in its checkpoint (exit code 130)."""
 

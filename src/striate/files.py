@@ -51,6 +51,30 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def append_line(path: Path, text: str) -> None:
+    """Add a line of UTF-8 text to the end of `path` and sync it; what is there stays as it is."""
+    try:
+        with path.open("ab") as file:
+            file.write(f"{text}\n".encode())  # one write: lines of several processes do not mix
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StriateError(_explain(path, error)) from error
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the JSON objects of a file with one per line; none if there is no file. What is damaged is left out."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return [value for value in found if isinstance(value, dict)]
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -37,12 +37,14 @@ def test_train_tells_accuracy_and_places_last(trained: tuple[Path, Outcome]) -> 
     assert sorted(p.name for p in run.iterdir()) == [
         "checkpoints",
         "environment.json",
+        "error_terms.jsonl",
         "evaluation.json",
         "metrics.jsonl",
         "model.striate",
         "recipe.json",
         "report.html",
         "run.json",
+        "tests.jsonl",
     ]
 
 

@@ -48,6 +48,12 @@ def train(
     checkpoint_every: Annotated[
         float, typer.Option(min=0.0, metavar="SECONDS", help="How often a checkpoint is written.")
     ] = 30.0,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard files too, in the run's folder tensorboard/.")
+    ] = False,
+    no_error_terms: Annotated[
+        bool, typer.Option("--no-error-terms", help="Do not measure the layers' error terms once an epoch.")
+    ] = False,
     show_recipe: Annotated[
         bool, typer.Option("--show-recipe", help="Print the recipe as JSON and do nothing.")
     ] = False,
@@ -82,7 +88,8 @@ def train(
             return
         asked = options.runtime_options(precision, threads, no_native, keep_memory)
         run = _start(chosen, data, out, data_root, asked, device)
-    _finish(run, checkpoint_every, as_json=as_json)
+    tensorboard = tensorboard or (resume is not None and (resume / "tensorboard").is_dir())
+    _finish(run, checkpoint_every, tensorboard=tensorboard, error_terms=not no_error_terms, as_json=as_json)
 
 
 def _recipe(data: str, model: str | None, name: str | None, seed: int | None, settings: list[str]) -> "Recipe":
@@ -127,13 +134,17 @@ def _resume(
     return partial(resume, folder, where=data, data_root=data_root)
 
 
-def _finish(run: "Callable[..., Trained]", checkpoint_seconds: float, *, as_json: bool) -> None:
+def _finish(
+    run: "Callable[..., Trained]", checkpoint_seconds: float, *, tensorboard: bool, error_terms: bool, as_json: bool
+) -> None:
     from striate.bundle import save_trained
     from striate.cli._show import show
     from striate.cli._signals import stop_on_signal
+    from striate.training import Listeners, TensorBoard
 
-    with show() as listener, stop_on_signal(listener.note) as stop:
-        trained = run(checkpoint_seconds=checkpoint_seconds, listener=listener, stop=stop)
+    with show() as shown, stop_on_signal(shown.note) as stop:
+        listener = Listeners(shown, TensorBoard()) if tensorboard else shown
+        trained = run(checkpoint_seconds=checkpoint_seconds, listener=listener, stop=stop, error_terms=error_terms)
         save_trained(trained)
     if as_json:
         options.print_json(_result(trained))

@@ -2,7 +2,7 @@
 
 from striate.errors import Interrupted
 from striate.training._fit import CHECKPOINT_SECONDS, Trained, fit, resume
-from striate.training._listener import Listener, Step
+from striate.training._listener import Listener, Listeners, Step
 from striate.training._losses import rbf_map, rbf_mse
 from striate.training._recipe import (
     LossOptions,
@@ -12,6 +12,8 @@ from striate.training._recipe import (
     ScheduleOptions,
 )
 from striate.training._run import Run
+from striate.training._tensorboard import TensorBoard
+from striate.training._uses import Use, evaluated, log_use, uses
 from striate.training.recipes import RECIPES, default_recipe, departures, named_recipe, smoke
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "RECIPES",
     "Interrupted",
     "Listener",
+    "Listeners",
     "LossOptions",
     "ModelOptions",
     "OptimizerOptions",
@@ -26,13 +29,18 @@ __all__ = [
     "Run",
     "ScheduleOptions",
     "Step",
+    "TensorBoard",
     "Trained",
+    "Use",
     "default_recipe",
     "departures",
+    "evaluated",
     "fit",
+    "log_use",
     "named_recipe",
     "rbf_map",
     "rbf_mse",
     "resume",
     "smoke",
+    "uses",
 ]

@@ -19,6 +19,7 @@ from striate.training._listener import Listener
 from striate.training._loop import Trainer, fresh_model, judging_batch
 from striate.training._recipe import Recipe
 from striate.training._run import Run, environment, now, require_free
+from striate.training._uses import evaluated, log_use
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -46,12 +47,14 @@ def fit(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     listener: Listener | None = None,
     stop: Callable[[], bool] = lambda: False,
+    error_terms: bool = True,
 ) -> Trained:
     """Train `recipe` on the data `where` (a known set's name or a folder of images) in a new run `folder`.
 
     `runtime` says how it is computed (docs/runtime.md), `threads` is short for one of its settings.
     Writes the recipe, metrics, checkpoints (about every `checkpoint_seconds`), evaluation and report. `stop` is asked
-    after each step; once it is true, a checkpoint is written and Interrupted raised. Raises InputError for bad data,
+    after each step; once it is true, a checkpoint is written and Interrupted raised. `error_terms`: note those of all
+    layers once an epoch, on one batch; training is the same with and without. Raises InputError for bad data,
     options or an occupied folder (nothing is written then) and StriateError if training diverges or the disk is full.
     """
     listener = listener or Listener()
@@ -75,9 +78,12 @@ def fit(
         chosen_runtime,
         chosen,
         now(),
+        splits={name: len(part) for name, part in data.splits.items()},
+        unreadable=tuple((str(file.path), file.reason) for file in data.unreadable),
     )
     run.create()
-    return _go_on(run, data, checkpoint_seconds, listener, stop)
+    with run.working():
+        return _go_on(run, data, checkpoint_seconds, listener, stop, error_terms=error_terms)
 
 
 def resume(
@@ -88,6 +94,7 @@ def resume(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     listener: Listener | None = None,
     stop: Callable[[], bool] = lambda: False,
+    error_terms: bool = True,
 ) -> Trained:
     """Take an interrupted run to its end: on a CPU, to the same bits as if it had never been interrupted.
 
@@ -112,7 +119,8 @@ def resume(
             f"{folder}: the data in {where or run.where} is not what this run began with "
             "(files were added, removed or changed); restore it, or start a new run"
         )
-    return _go_on(run, data, checkpoint_seconds, listener, stop)
+    with run.working():
+        return _go_on(run, data, checkpoint_seconds, listener, stop, error_terms=error_terms)
 
 
 def _options(runtime: RuntimeOptions | None, threads: int | None) -> RuntimeOptions:
@@ -121,13 +129,19 @@ def _options(runtime: RuntimeOptions | None, threads: int | None) -> RuntimeOpti
 
 
 def _go_on(
-    run: Run, data: ImageData, checkpoint_seconds: float, listener: Listener, stop: Callable[[], bool]
+    run: Run,
+    data: ImageData,
+    checkpoint_seconds: float,
+    listener: Listener,
+    stop: Callable[[], bool],
+    *,
+    error_terms: bool,
 ) -> Trained:
     """Train from the newest checkpoint, or from the beginning if there is none, and measure the result."""
     if (warning := busy(run.threads)) is not None:
         listener.note(warning)
     with torch.random.fork_rng(devices=[]), run.runtime.applied():
-        trainer = Trainer(run, data, listener, stop)
+        trainer = Trainer(run, data, listener, stop, error_terms=error_terms)
         if (saved := checkpoint.latest(run.checkpoints)) is not None:
             trainer.load(saved)
             listener.note(f"continuing at epoch {trainer.position.epoch + 1}, step {trainer.position.step + 1}")
@@ -150,6 +164,9 @@ def _conclude(run: Run, data: ImageData, history: list[dict[str, Any]], listener
     temperature = fit_temperature(predict_logits(model, val, data.preprocessing, batch_size=size), val.labels)
     logits = predict_logits(model, test, data.preprocessing, batch_size=size)
     evaluation = judge(logits, test.labels, data.classes, test.ids, temperature=temperature)
+    weights = f"epoch {best.state['epoch']}"
+    use = evaluated("train", data.name, weights, evaluation.correct, evaluation.total, own=True)
+    log_use(run.folder, use)
     write_json(run.evaluation, {"split": "test", "best_epoch": best.state["epoch"], **evaluation.to_json()})
     write_report(
         run.report,

@@ -13,14 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from striate.data import ImageData, augment, batches, sample_keys, shuffled
-from striate.errors import InputError, Interrupted, StriateError
+from striate.errors import Diverged, InputError, Interrupted, StriateError
 from striate.evaluation import judge, predict_logits
+from striate.insight import error_terms
 from striate.models import build, card
 from striate.models.auxiliary import HasAuxiliaries
 from striate.training import _checkpoint as checkpoint
 from striate.training._average import WeightAverage
+from striate.training._error_terms import PICTURES, ErrorTermLog
 from striate.training._listener import Listener, Step
 from striate.training._losses import make_loss
+from striate.training._memory import peak_memory
 from striate.training._optimizer import load_state_tensors, make_optimizer, state_tensors
 from striate.training._recipe import Recipe
 from striate.training._run import Run
@@ -59,7 +62,16 @@ class Position:
 class Trainer:
     """A run's model, optimiser, average and position; `train()` takes it to its end from wherever it is."""
 
-    def __init__(self, run: Run, data: ImageData, listener: Listener, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        data: ImageData,
+        listener: Listener,
+        stop: Callable[[], bool],
+        *,
+        error_terms: bool = True,
+    ) -> None:
+        self.watched = error_terms
         self.run, self.data, self.listener, self.stop = run, data, listener, stop
         self.recipe = run.recipe
         self.device = torch.device(run.device)
@@ -103,6 +115,10 @@ class Trainer:
         """Train to the end; raises Interrupted when asked to stop and StriateError when the loss diverges."""
         position, recipe = self.position, self.recipe
         self.run.write_metrics(position.history)
+        log = ErrorTermLog(self.run.error_terms, position.epoch)
+        self.listener.begin(self.run.folder, position.history, log.rows)
+        if not position.batch and not log.has(position.epoch):
+            self.record_error_terms(log)  # of the weights that training begins with
         began = self.saved = time.monotonic()
         first_step = position.step
         while position.epoch < recipe.epochs and not self.out_of_patience():
@@ -121,6 +137,7 @@ class Trainer:
                     raise Interrupted(f"stopped in epoch {position.epoch + 1}; continue with: {again}")
                 self.save_if_due(checkpoint_seconds)
             self.end_epoch()
+            self.record_error_terms(log)
             self.save_if_due(checkpoint_seconds)
         self.save()
 
@@ -133,15 +150,7 @@ class Trainer:
         lr = self.learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        try:
-            logits, loss = self.outputs_and_loss(inputs, labels)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise StriateError(
-                f"batch normalisation needs more than one value per channel and this batch has {len(labels)} image: "
-                f"change the batch size so that none is left over, for example --set batch_size={recipe.batch_size + 1}"
-            ) from error
+        logits, loss = self.outputs_and_loss(inputs, labels)
         value = float(loss.detach())
         self.require_sane(value)
         self.optimizer.zero_grad(set_to_none=True)
@@ -173,12 +182,21 @@ class Trainer:
     def outputs_and_loss(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and the loss, to which auxiliary classifiers add theirs with their weights."""
         auxiliaries: list[tuple[float, Tensor]] = []
-        with self.run.runtime.autocast(self.device.type):
-            if isinstance(self.model, HasAuxiliaries):
-                logits, named = self.model.forward_auxiliaries(inputs)
-                auxiliaries = [(weight, named[name]) for name, weight in self.model.auxiliary_weights.items()]
-            else:
-                logits = self.model(inputs)
+        try:
+            with self.run.runtime.autocast(self.device.type):
+                if isinstance(self.model, HasAuxiliaries):
+                    logits, named = self.model.forward_auxiliaries(inputs)
+                    auxiliaries = [(weight, named[name]) for name, weight in self.model.auxiliary_weights.items()]
+                else:
+                    logits = self.model(inputs)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise StriateError(
+                f"batch normalisation needs more than one value per channel and this batch has {len(labels)} image: "
+                "change the batch size so that none is left over, for example "
+                f"--set batch_size={self.recipe.batch_size + 1}"
+            ) from error
         logits = logits.float()  # losses are computed in float32 whatever the products are
         loss = self.loss(logits, labels)
         for weight, output in auxiliaries:
@@ -197,7 +215,7 @@ class Trainer:
         if math.isnan(position.first_loss) and math.isfinite(loss):
             position.first_loss = loss
         if not math.isfinite(loss) or loss > EXPLODED * max(position.first_loss, 1.0):
-            raise StriateError(
+            raise Diverged(
                 f"training diverged in epoch {position.epoch + 1}, step {position.step + 1}: the loss is {loss:.4g} "
                 f"(it began at {position.first_loss:.4g}); start a new run with a lower learning rate, for example "
                 f"--set optimizer.lr={self.recipe.optimizer.lr / 10:g}"
@@ -221,6 +239,7 @@ class Trainer:
         row |= {"val_loss": measured.nll, "val_accuracy": measured.accuracy}
         seconds = position.seconds + time.monotonic() - started
         row |= {"seconds": round(seconds, 3), "images_per_second": round(position.seen / position.seconds, 1)}
+        row["memory_mib"] = peak_memory(self.device)
         if (measured.accuracy, -measured.nll) > (position.best_accuracy, -position.best_loss):
             position.best_epoch = position.epoch
             position.best_accuracy, position.best_loss = measured.accuracy, measured.nll
@@ -230,6 +249,20 @@ class Trainer:
         position.loss_sum, position.correct, position.seen, position.seconds = 0.0, 0, 0, 0.0
         self.run.write_metrics(position.history)
         self.listener.epoch(row)
+
+    def record_error_terms(self, log: ErrorTermLog) -> None:
+        """Measure the error terms of the layers on one batch, always of the same pictures; training is not changed."""
+        if not self.watched:
+            return
+        pictures = min(PICTURES, self.recipe.batch_size, len(self.train_split))
+        order = shuffled(self.recipe.seed, 0, self.keys)[:pictures]
+        indices, images, labels = next(iter(batches(self.train_split, order, pictures)))
+        torch.manual_seed(_seed(self.recipe.seed, f"error terms {self.position.epoch}"))  # each step seeds its own
+        self.model.train()
+        inputs = self.run.runtime.laid_out(self.augmented(indices, images.to(self.device)))
+        targets = labels.to(self.device)
+        terms = error_terms(self.model, lambda: self.outputs_and_loss(inputs, targets)[1])
+        self.listener.error_terms(log.add(self.position.epoch, terms))
 
     def judged_model(self) -> nn.Module:
         """Return the model that counts: with the averaged weights where there is an average."""

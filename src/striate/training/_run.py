@@ -1,29 +1,33 @@
 """The run folder: what was trained on what, how, where; everything about one run in one place."""
 
+import contextlib
 import datetime
 import hashlib
 import json
 import platform
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from striate.data import ClassMap
-from striate.errors import InputError
+from striate.errors import Diverged, InputError, Interrupted, StriateError
 from striate.files import PART, write_json, write_text
 from striate.runtime import Runtime, processor
 from striate.training._recipe import Recipe, differences
 
 FORMAT = 1
+TESTS = "tests.jsonl"
 OWN = {"run.json", "recipe.json", "environment.json", "checkpoints"}  # what an unfinished start may leave behind
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training run on disk: `run.json`, `recipe.json`, `environment.json`, `metrics.jsonl`, `checkpoints/` and,
-    when it is finished, `evaluation.json`, `report.html` and `model.striate`.
+    """A training run on disk: `run.json`, `recipe.json`, `environment.json`, `metrics.jsonl`,
+    `error_terms.jsonl`, `checkpoints/` and, when it is finished, `evaluation.json`, `tests.jsonl`, `report.html` and
+    `model.striate`.
     """
 
     folder: Path
@@ -35,6 +39,8 @@ class Run:
     runtime: Runtime  # precision, kernels, layout, threads: kept when the run is resumed
     device: str
     created: str
+    splits: dict[str, int] = field(default_factory=dict)  # pictures in each
+    unreadable: tuple[tuple[str, str], ...] = ()  # files that were left out, and why
 
     @property
     def threads(self) -> int:
@@ -55,6 +61,16 @@ class Run:
     def metrics(self) -> Path:
         """One JSON line per finished epoch."""
         return self.folder / "metrics.jsonl"
+
+    @property
+    def error_terms(self) -> Path:
+        """One JSON line per finished epoch: the error terms of the layers."""
+        return self.folder / "error_terms.jsonl"
+
+    @property
+    def stopped(self) -> Path:
+        """Why training stopped before its end, if it could say so."""
+        return self.folder / "stopped.json"
 
     @property
     def evaluation(self) -> Path:
@@ -93,6 +109,8 @@ class Run:
                 "runtime": self.runtime.to_json(),
                 "device": self.device,
                 "created": self.created,
+                "splits": self.splits,
+                "unreadable": self.unreadable,
             },
         )
 
@@ -116,6 +134,8 @@ class Run:
                 recipe=Recipe.from_json(recipe),
                 classes=ClassMap.from_json(values["classes"]),
                 runtime=Runtime.from_json(values["runtime"]),
+                splits=values.get("splits", {}),
+                unreadable=tuple((path, reason) for path, reason in values.get("unreadable", ())),
                 **{key: values[key] for key in ("where", "data_root", "fingerprint", "device", "created")},
             )
         except InputError:
@@ -132,6 +152,24 @@ class Run:
             )
         return run
 
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Hold the folder for one process while it trains, and leave word if it stops before the end.
+
+        Raises InputError if another process holds it. A process that is killed holds nothing any more.
+        """
+        with locked(self.folder) as free:
+            if not free:
+                raise InputError(f"{self.folder}: another process is training this run; wait for it, or stop it first")
+            self.stopped.unlink(missing_ok=True)
+            try:
+                yield
+            except StriateError as error:
+                word = {Interrupted: "interrupted", Diverged: "diverged"}.get(type(error), "failed")
+                with contextlib.suppress(StriateError):  # a full disk cannot be told of on the disk
+                    write_json(self.stopped, {"state": word, "reason": str(error), "when": now()})
+                raise
+
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         """Write `metrics.jsonl`: a line for each finished epoch."""
         write_text(self.metrics, "".join(json.dumps(row, allow_nan=False) + "\n" for row in history))
@@ -143,6 +181,26 @@ class Run:
                 f"{self.folder}: a resumed run keeps its recipe, but this one changes {'; '.join(changed)}; "
                 "start a new run for that"
             )
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Try to lock a run's folder and yield whether it is ours; where the system has no such locks it always is."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield True
+        return
+    with (folder / "run.json").open("rb") as file:  # the lock is the system's: it goes with the process
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # a file system without locks
+            yield True
+            return
+        yield True
 
 
 def require_free(folder: Path) -> None:
