@@ -86,10 +86,11 @@ def test_it_learns_two_labels_in_a_few_steps(
 ) -> None:
     torch.manual_seed(0)
     train = example["read"](folders, "train", None)
+    scale = example["Scale"].of(train.pictures)
     model = example["build"]("deeplab-v2-resnet101", classes=11, channels=3, size=(64, 96), width=1 / 32)
-    example["train"](model, train, epochs=4, batch=3, rate=1e-2)
+    example["train"](model, train, scale, epochs=4, batch=3, rate=1e-2)
     losses = [float(line.split()[3]) for line in capsys.readouterr().out.splitlines()]
     assert len(losses) == 4
     assert losses[-1] < losses[0] / 3
-    counts = example["evaluate"](model, example["read"](folders, "test", 1), crf=True)
+    counts = example["evaluate"](model, example["read"](folders, "test", 1), scale, crf=True)
     assert counts.sum() == 64 * 95
