@@ -192,7 +192,7 @@ def test_it_is_built_without_memory(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in TRAINABLE if name not in HEAVY])
+@pytest.mark.parametrize("name", [name for name in TRAINABLE if not name.endswith(("-1001", "-1202"))])  # hours
 def test_exported_and_compiled_it_is_the_same(name: str, tmp_path: Path) -> None:
     """Through torch.compile, and exported to ONNX and computed by ONNX Runtime, the logits stay."""
     model = small(name).eval()
