@@ -6,6 +6,7 @@ from striate.data._catalog import KNOWN, KnownSet, RemoteFile
 from striate.data._classmap import ClassMap
 from striate.data._dataset import ImageData, Progress, Unreadable
 from striate.data._decode import ImageError, decode_image, fit_array
+from striate.data._exclusion import read_exclusion, write_exclusion
 from striate.data._opening import open_data, open_for_evaluation
 from striate.data._options import DataOptions
 from striate.data._preprocessing import Preprocessing
@@ -35,7 +36,9 @@ __all__ = [
     "fit_array",
     "open_data",
     "open_for_evaluation",
+    "read_exclusion",
     "sample_keys",
     "shuffled",
     "uniform",
+    "write_exclusion",
 ]

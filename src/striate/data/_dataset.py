@@ -28,7 +28,7 @@ class ImageData:
     """A data set: `splits` by name ("train", "val", "test"), what was left out, and what identifies it.
 
     `unreadable` lists the files that were skipped because they could not be decoded, `ignored` those that are not part
-    of the layout (hidden files, stray files beside the class folders).
+    of the layout (hidden files, stray files beside the class folders), `excluded` those that the options left out.
     """
 
     name: str
@@ -37,6 +37,7 @@ class ImageData:
     splits: dict[str, ImageSplit]
     unreadable: tuple[Unreadable, ...] = ()
     ignored: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -67,6 +68,8 @@ class ImageData:
         for label in self.classes:
             lines.append("  ".join([f"{label:<{width}}", *(f"{row[label]:>7}" for row in counts.values())]))
         lines += [f"skipped {file.path}: {file.reason}" for file in self.unreadable]
+        if self.excluded:
+            lines.append(f"excluded {len(self.excluded)} files, as asked")
         if self.ignored:
             lines.append(f"ignored {len(self.ignored)} files or folders that are no part of the set")
         return "\n".join(lines)

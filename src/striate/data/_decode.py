@@ -1,8 +1,10 @@
 """From a picture file to uint8 values at the set's size: one function for files, and the same steps for arrays."""
 
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +29,15 @@ _TURNS = {
 }
 
 
-class ImageError(InputError):
-    """A picture that cannot be read; `.name` says which, `.reason` why."""
+Fault = Literal["access", "empty", "type", "size", "values", "truncated", "damaged"]
 
-    def __init__(self, name: str, reason: str) -> None:
+
+class ImageError(InputError):
+    """A picture that cannot be read; `.name` says which, `.reason` why, `.fault` the same in one word."""
+
+    def __init__(self, name: str, reason: str, fault: Fault = "damaged") -> None:
         super().__init__(name, reason)
-        self.name, self.reason = name, reason
+        self.name, self.reason, self.fault = name, reason, fault
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
@@ -49,34 +54,44 @@ def decode_image(source: Path | bytes, preprocessing: Preprocessing, *, name: st
     """
     name = name or ("picture" if isinstance(source, bytes) else str(source))
     data = source if isinstance(source, bytes) else read_picture(source, name=name)
+    with opened(data, name) as image:
+        # Twice the wanted size leaves the filter enough to work on; the longer side both ways, because the
+        # orientation may swap them.
+        return fit_picture(upright(image, preprocessing.channels, 2 * max(preprocessing.size)), preprocessing)
+
+
+@contextlib.contextmanager
+def opened(data: bytes, name: str) -> Iterator[Image.Image]:
+    """Open a picture file's content; whatever goes wrong here or with the picture in the block is an ImageError."""
     if not data:
-        raise ImageError(name, "the file is empty: replace or remove it")
+        raise ImageError(name, "the file is empty: replace or remove it", "empty")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _decode(image, preprocessing)
+            yield image
     except _RefusalError as error:
-        raise ImageError(name, str(error)) from None
+        raise ImageError(name, str(error), error.fault) from None
     except UnidentifiedImageError:
-        raise ImageError(name, "not a JPEG, PNG, WebP, BMP, GIF, TIFF or PPM picture: convert or remove it") from None
+        reason = "not a JPEG, PNG, WebP, BMP, GIF, TIFF or PPM picture: convert or remove it"
+        raise ImageError(name, reason, "type") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageError(name, f"the picture has more than {PIXEL_LIMIT:,} pixels: make it smaller") from None
+        raise ImageError(name, f"the picture has more than {PIXEL_LIMIT:,} pixels: make it smaller", "size") from None
     except MemoryError:
         raise  # says nothing about the file
     except Exception as error:  # decoders fail in many ways on damaged files: OSError, SyntaxError, struct.error, ...
-        raise ImageError(name, f"the picture is damaged or incomplete ({error}): replace or remove it") from error
+        reason = f"the picture is damaged or incomplete ({error}): replace or remove it"
+        raise ImageError(name, reason, "truncated" if "truncated" in str(error).lower() else "damaged") from error
 
 
 def read_picture(path: Path, *, name: str | None = None) -> bytes:
     """Return the content of a file that may be a picture; raises ImageError if it cannot be read or has over 1 GiB."""
     try:
         if path.stat().st_size > FILE_LIMIT:
-            raise ImageError(
-                name or str(path), "the file has more than 1 GiB: it is no picture for training, remove it"
-            )
+            reason = "the file has more than 1 GiB: it is no picture for training, remove it"
+            raise ImageError(name or str(path), reason, "size")
         return path.read_bytes()
     except OSError as error:
         reason = f"the file cannot be read ({error.strerror or error}): allow reading it, or remove it"
-        raise ImageError(name or str(path), reason) from error
+        raise ImageError(name or str(path), reason, "access") from error
 
 
 def fit_array(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -84,7 +99,7 @@ def fit_array(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray
     if image.shape == (preprocessing.channels, *preprocessing.size):
         return image
     pixels = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
-    return _fit(Image.fromarray(np.ascontiguousarray(pixels)), preprocessing)
+    return fit_picture(Image.fromarray(np.ascontiguousarray(pixels)), preprocessing)
 
 
 def fit_arrays(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -101,22 +116,29 @@ def fit_arrays(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArr
 class _RefusalError(Exception):
     """A picture that could be decoded but is not; the message says why."""
 
+    def __init__(self, message: str, fault: Fault) -> None:
+        super().__init__(message)
+        self.fault = fault
 
-def _decode(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+
+def upright(image: Image.Image, channels: int, side: int) -> Image.Image:
+    """Decode an opened picture in mode L or RGB, turned as its EXIF orientation says.
+
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where its sides stay at least `side` then.
+    """
     width, height = image.size
     if width * height > PIXEL_LIMIT:
-        raise _RefusalError(f"the picture has {width} x {height} pixels, more than {PIXEL_LIMIT:,}: make it smaller")
-    # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size; twice the wanted size leaves the filter enough to work on.
-    # The longer side both ways, because the orientation may swap them.
-    side = 2 * max(preprocessing.size)
-    image.draft("RGB" if preprocessing.channels == 3 else "L", (side, side))
+        reason = f"the picture has {width} x {height} pixels, more than {PIXEL_LIMIT:,}: make it smaller"
+        raise _RefusalError(reason, "size")
+    image.draft("RGB" if channels == 3 else "L", (side, side))
     image.load()
-    turn = _TURNS.get(_orientation(image))
+    turn = _TURNS.get(orientation(image))
     image = _eight_bits(image)
-    return _fit(image.transpose(turn) if turn is not None else image, preprocessing)
+    return image.transpose(turn) if turn is not None else image
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of a picture, 1 to 8: 1 is upright, and what is assumed where it is not said."""
     try:
         value: Any = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a damaged note about the picture is no damage to the picture
@@ -139,11 +161,12 @@ def _scaled(values: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = values.min(), values.max()
     most = 1 if values.dtype.kind == "f" else 65535
     if not (low >= 0 and high <= most):  # so written, NaN is refused as well
-        raise _RefusalError(f"its values go from {low} to {high} where 0 to {most} was expected: save it with 8 bits")
+        reason = f"its values go from {low} to {high} where 0 to {most} was expected: save it with 8 bits"
+        raise _RefusalError(reason, "values")
     return np.rint(values.astype(np.float64) * (255 / most)).astype(np.uint8)
 
 
-def _fit(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+def fit_picture(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Bring a picture of mode L or RGB to size and channels."""
     height, width = preprocessing.size
     if preprocessing.channels == 1:

@@ -42,6 +42,8 @@ def open_data(
     if known is None:
         root = _existing_folder(where)
         return open_folder(root, options, seed=seed, classes=classes, progress=progress, memory_limit=memory_limit)
+    if options.exclude:
+        raise InputError(f"data.exclude names files of a folder; {known.name} is a known set and is taken whole")
     found = ClassMap(known.classes)
     if classes is not None:
         classes.require_same(found, known.name)
@@ -67,7 +69,8 @@ def open_for_evaluation(
     A folder with class folders alone is taken whole, every image of it, under the name of `split`, unless `trained_on`
     is its fingerprint: then no image that the model has learned from is among them. One with train/, val/ or test/
     gives just that part. Where the split was set aside at training, `seed` and `options` (its fractions)
-    must be those of the training. `options.unreadable` is followed; all else in `options` is overruled.
+    must be those of the training. `options.unreadable` is followed, and of `options.exclude` what is there is left out;
+    all else in `options` is overruled.
     A class folder that the model does not know is an InputError; classes without images are listed by `.absent(split)`.
     """
     if split not in {"train", "val", "test"}:

@@ -11,9 +11,10 @@ from striate.errors import InputError
 class DataOptions:
     """How pictures become input and how samples are divided; part of a recipe.
 
-    All but the last three are those of `Preprocessing`. Where the source has no validation (test) split, `val_fraction`
+    The first seven are those of `Preprocessing`. Where the source has no validation (test) split, `val_fraction`
     (`test_fraction`) of its images are set aside, class by class: of the training files where those are given, else of
-    all. `unreadable` says what a file that cannot be decoded means: "error", or "skip" it and report it.
+    all. `unreadable` says what a file that cannot be decoded means: "error", or "skip" it and report it. `exclude`
+    names files of a folder that are left out, by their paths below it with "/" (see `read_exclusion`).
     """
 
     channels: int = 1
@@ -26,6 +27,7 @@ class DataOptions:
     val_fraction: float = 1 / 12
     test_fraction: float = 1 / 6
     unreadable: Literal["error", "skip"] = "error"
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.preprocessing()

@@ -1,9 +1,10 @@
 """Splits from a folder of images: every file is decoded once when it is opened, so that no surprise comes later."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from striate.data._classmap import ClassMap, listed
 from striate.data._dataset import ImageData, Progress, Unreadable
 from striate.data._decode import ImageError, decode_image, read_picture
+from striate.data._exclusion import require_known
 from striate.data._options import DataOptions
 from striate.data._preprocessing import Preprocessing
 from striate.data._randomness import uniform
@@ -41,6 +43,9 @@ def open_folder(
     Raises InputError for a layout, a class or (unless options.unreadable is "skip") a file that is wrong.
     """
     parts = list_parts(root)
+    excluded = _leave_out(root, parts, options.exclude)
+    if classes is None:  # a run that is resumed does not miss what it left out
+        require_known(options.exclude, excluded, str(root))
     train = next(iter(parts))
     found = ClassMap(list(parts[train].files))
     if len(found) < 2:
@@ -54,7 +59,7 @@ def open_folder(
     splits |= _divide(splits["train"], missing, options, found, seed=seed, root=root)
     ignored = tuple(path for listing in parts.values() for path in listing.ignored)
     ordered = {name: splits[name] for name in ("train", "val", "test")}
-    return ImageData(str(root), found, options.preprocessing(), ordered, pool.unreadable, ignored)
+    return ImageData(str(root), found, options.preprocessing(), ordered, pool.unreadable, ignored, excluded=excluded)
 
 
 def open_folder_split(
@@ -71,18 +76,27 @@ def open_folder_split(
     """Open one split for a model with given classes; a folder that has class folders alone is that split as a whole.
 
     Unless it is the very data that the model was trained on, by its fingerprint: then the split is what was set aside.
-    Classes may be absent; a folder that is no class of the model is an InputError.
+    Classes may be absent; a folder that is no class of the model is an InputError. Of the files that the training left
+    out those that are here are left out, too.
     """
+    options = replace(options, exclude=tuple(name for name in options.exclude if os.path.lexists(root / name)))
     folders, _ = entries(root)
     if split in folders and (split != "train" or {"val", "test"} <= set(folders)):
         parts = {split: list_classes(root, split)}
     elif "train" in folders:
         data = open_folder(root, options, seed=seed, classes=classes, progress=progress, memory_limit=memory_limit)
         return ImageData(
-            data.name, classes, data.preprocessing, {split: data.splits[split]}, data.unreadable, data.ignored
+            data.name,
+            classes,
+            data.preprocessing,
+            {split: data.splits[split]},
+            data.unreadable,
+            data.ignored,
+            excluded=data.excluded,
         )
     else:
         parts = list_parts(root)
+    excluded = _leave_out(root, parts, options.exclude)
     (part, listing), *_ = parts.items()
     pool = _read(root, parts, classes, options, progress=progress, memory_limit=memory_limit)
     if not len(pool.images):
@@ -94,7 +108,9 @@ def open_folder_split(
             whole |= _divide(pool.images, ["test", "val"], options, classes, seed=seed, root=root)
             if ImageData(str(root), classes, options.preprocessing(), whole).fingerprint == trained_on:
                 splits = {split: whole[split]}
-    return ImageData(str(root), classes, options.preprocessing(), splits, pool.unreadable, tuple(listing.ignored))
+    return ImageData(
+        str(root), classes, options.preprocessing(), splits, pool.unreadable, tuple(listing.ignored), excluded=excluded
+    )
 
 
 @dataclass(frozen=True)
@@ -139,6 +155,23 @@ def _read(
         values = checked.images if len(good) == len(ids) else checked.images[good]
         images = ArraySplit(kept_ids, kept_labels, values, digests)
     return _Pool(images, of_part[good], unreadable)
+
+
+def _leave_out(root: Path, parts: dict[str, Listing], names: Sequence[str]) -> tuple[str, ...]:
+    """Take files out of the listings, and return those that were there.
+
+    Raises InputError if nothing is left, or nothing of a class to train on.
+    """
+    wanted, found = set(names), []
+    for part, listing in parts.items():
+        for label, files in listing.files.items():
+            found += [file for file in files if file in wanted]
+            listing.files[label] = [file for file in files if file not in wanted]
+            if not listing.files[label] and part in {"", "train"}:
+                raise InputError(f"{root / part}: all files of class {label!r} are excluded: keep some, or remove it")
+    if not any(files for listing in parts.values() for files in listing.files.values()):
+        raise InputError(f"{root}: all files are excluded: keep some")
+    return tuple(found)
 
 
 def _label(

@@ -9,17 +9,21 @@ from striate.errors import InputError
 
 PARTS = ("train", "val", "test")
 
-_SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-_SPLIT_WORDS |= {"test": "test", "testing": "test"}
-_CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}  # what operating systems leave behind, beside hidden files
+SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+SPLIT_WORDS |= {"test": "test", "testing": "test"}
+CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}  # what operating systems leave behind, beside hidden files
 
 
 @dataclass
 class Listing:
-    """Files by class, in sorted order, and what was passed over; all paths are relative to one root, with "/"."""
+    """Files by class, in sorted order, and what was passed over; all paths are relative to one root, with "/".
+
+    Folders that cannot be read are listed in `closed` where it is a list; else they are an error.
+    """
 
     files: dict[str, list[str]] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
+    closed: list[str] | None = None
 
 
 def list_parts(root: Path) -> dict[str, Listing]:
@@ -32,13 +36,13 @@ def list_parts(root: Path) -> dict[str, Listing]:
     if "train" in folders:
         strange = [name for name in folders if name not in PARTS]
         if strange:
-            fitting = _SPLIT_WORDS.get(strange[0].casefold())
+            fitting = SPLIT_WORDS.get(strange[0].casefold())
             advice = f"rename it to {fitting!r}" if fitting in {"val", "test"} else "move it away"
             raise InputError(f"{root}: expected only train, val and test, found the folder {strange[0]!r}: {advice}")
         parts = {part: list_classes(root, part) for part in PARTS if part in folders}
         parts["train"].ignored[:0] = [*top.ignored, *files]
         return parts
-    alike = [name for name in folders if name.casefold() in _SPLIT_WORDS]
+    alike = [name for name in folders if name.casefold() in SPLIT_WORDS]
     if alike:
         raise InputError(
             f"{root}: the folder {alike[0]!r} looks like a split, but there is no folder 'train': name the folders "
@@ -59,7 +63,7 @@ def list_classes(root: Path, part: str) -> Listing:
     for folder in folders:
         # One spelling of accents: file systems differ, and a class must keep its name from one machine to the next.
         name = unicodedata.normalize("NFC", folder)
-        found_files = _walk(root, _below(part, folder), listing, set())
+        found_files = walk(root, _below(part, folder), listing, set())
         if not found_files:
             raise InputError(
                 f"{top / folder}: expected images of class {name!r}, found none: add some or remove the folder"
@@ -78,7 +82,7 @@ def entries(folder: Path, listing: Listing | None = None, relative: str = "") ->
     try:
         with os.scandir(folder) as found:
             for entry in found:
-                if entry.name.startswith(".") or entry.name.casefold() in _CLUTTER:
+                if entry.name.startswith(".") or entry.name.casefold() in CLUTTER:
                     ignored.append(entry.name)
                 elif entry.is_dir():
                     folders.append(entry.name)
@@ -87,6 +91,9 @@ def entries(folder: Path, listing: Listing | None = None, relative: str = "") ->
                 else:
                     ignored.append(entry.name)  # sockets, pipes: opening one would wait forever
     except OSError as error:
+        if listing is not None and listing.closed is not None:
+            listing.closed.append(relative)
+            return [], []
         raise InputError(
             f"{folder}: the folder cannot be read ({error.strerror or error}): allow reading it"
         ) from error
@@ -95,9 +102,13 @@ def entries(folder: Path, listing: Listing | None = None, relative: str = "") ->
     return sorted(folders), sorted(files)
 
 
-def _walk(root: Path, relative: str, listing: Listing, above: set[tuple[int, int]]) -> list[str]:
+def walk(root: Path, relative: str, listing: Listing, above: set[tuple[int, int]]) -> list[str]:
     """Return all files below a class folder; links to folders are followed, but not in circles."""
-    status = (root / relative).stat()
+    try:
+        status = (root / relative).stat()
+    except OSError:  # the folder above may be listed but not entered
+        entries(root / relative, listing, relative)
+        return []
     place = (status.st_dev, status.st_ino)
     if place in above:
         listing.ignored.append(relative)
@@ -105,7 +116,7 @@ def _walk(root: Path, relative: str, listing: Listing, above: set[tuple[int, int
     folders, files = entries(root / relative, listing, relative)
     found = [_below(relative, name) for name in files]
     for name in folders:
-        found += _walk(root, _below(relative, name), listing, above | {place})
+        found += walk(root, _below(relative, name), listing, above | {place})
     return found
 
 

@@ -1,0 +1,43 @@
+"""The quick form of the examination: what is seen at once of data that were opened for training."""
+
+from collections import Counter
+
+from striate.data._dataset import ImageData
+from striate.data.doctor._whole import IMBALANCE, TINY
+
+
+def suspicions(data: ImageData) -> list[str]:
+    """Return in a few words each what is suspicious about opened data; opens no file again.
+
+    The same content in several splits or classes, classes that a split lacks, classes that are tiny or much smaller
+    than the largest.
+    """
+    places: dict[bytes, set[tuple[str, int]]] = {}
+    for part, split in data.splits.items():
+        for digest, label in zip(split.digests, split.labels.tolist(), strict=True):
+            places.setdefault(digest, set()).add((part, label))
+    leaks = sum(len({part for part, _ in found}) > 1 for found in places.values())
+    contradictions = sum(len({label for _, label in found}) > 1 for found in places.values())
+    counts = Counter(data.counts()["train"])
+    tiny = sum(count < TINY for count in counts.values())
+    absent = [part for part in data.splits if data.absent(part)]
+    words = []
+    if leaks:
+        words.append(f"{leaks:,} pictures are in several splits")
+    if contradictions:
+        words.append(f"{contradictions:,} pictures are in several classes")
+    if absent:
+        words.append(f"{' and '.join(absent)} lack classes")
+    if tiny:
+        words.append(f"{tiny:,} of {len(counts):,} classes have under {TINY} pictures to train on")
+    elif max(counts.values()) > IMBALANCE * min(counts.values()):
+        words.append(
+            f"the largest class has {max(counts.values()) // min(counts.values())} times the smallest's pictures"
+        )
+    return words
+
+
+def warning(data: ImageData) -> str | None:
+    """Return one line about what is suspicious in a folder opened for training, or None."""
+    words = suspicions(data)
+    return f"{data.name}: {'; '.join(words)} (see: striate doctor {data.name})" if words else None
