@@ -55,6 +55,13 @@ def test_upsampling_as_fcn_does(name, groups, channels):
         compare(lambda *a, impl: ops.conv_transpose(*a, **words, impl=impl), given, bound=2e-6)
 
 
+@pytest.mark.parametrize("name", SETS)
+def test_more_positions_than_are_taken_at_once(name):
+    given = [images(2, 3, 15, 16), images(3, 2, 4, 4, seed=1), images(2, seed=2)]
+    with library.use_instruction_set(name):
+        compare(lambda *a, impl: ops.conv_transpose(*a, stride=2, impl=impl), given, bound=2e-6)
+
+
 def test_bilinear_kernels_interpolate():
     """Long et al. 2015, section 3.3: a kernel of 2 s with the weights of bilinear interpolation."""
     s, channels = 4, 5

@@ -54,12 +54,15 @@ def test_values_and_gradients(name, batch, size, layout, kernel, stride, padding
 
 
 @pytest.mark.parametrize("name", SETS)
-@pytest.mark.parametrize("layout", [(80, 70, 1, 1), (140, 5, 1, 1), (160, 8, 2, 1)])
-def test_slices_of_channels_and_panels_of_outputs(name, layout):
-    """More channels than a slice has, more outputs than a panel; a depth that is multiplied in parts."""
+@pytest.mark.parametrize(
+    ("layout", "size"),
+    [((80, 70, 1, 1), (6, 7)), ((140, 5, 1, 1), (6, 7)), ((160, 8, 2, 1), (6, 7)), ((37, 6, 1, 1), (12, 13))],
+)
+def test_slices_of_channels_and_panels_of_outputs(name, layout, size):
+    """More channels than a slice has or than vectors divide, more outputs than a panel, more pixels than a block."""
     channels, outputs, groups, offset_groups = layout
     words = {"padding": 1, "dilation": 2}
-    given = operands(2, (6, 7), channels, outputs, groups, offset_groups, (3, 3), words)
+    given = operands(2, size, channels, outputs, groups, offset_groups, (3, 3), words)
     with library.use_instruction_set(name):
         compare(lambda *a, impl: call(*a, impl=impl, **words, groups=groups), given, bound=5e-6)
 
