@@ -7,15 +7,19 @@ from striate.data._classmap import ClassMap
 from striate.data._dataset import ImageData, Progress, Unreadable
 from striate.data._decode import ImageError, decode_image, fit_array
 from striate.data._exclusion import read_exclusion, write_exclusion
+from striate.data._joint import augment_scenes
+from striate.data._masks import VOID, Masks, fit_mask, read_mask, write_mask
 from striate.data._opening import open_data, open_for_evaluation
 from striate.data._options import DataOptions
 from striate.data._preprocessing import Preprocessing
 from striate.data._randomness import sample_keys, shuffled, uniform
+from striate.data._scenes import SceneSplit, require_scenes
 from striate.data._splits import ArraySplit, FolderSplit, ImageSplit
 
 __all__ = [
     "KNOWN",
     "LENET_DISTORTIONS",
+    "VOID",
     "ArraySplit",
     "Augmentation",
     "Batch",
@@ -26,19 +30,26 @@ __all__ = [
     "ImageError",
     "ImageSplit",
     "KnownSet",
+    "Masks",
     "Preprocessing",
     "Progress",
     "RemoteFile",
+    "SceneSplit",
     "Unreadable",
     "augment",
+    "augment_scenes",
     "batches",
     "decode_image",
     "fit_array",
+    "fit_mask",
     "open_data",
     "open_for_evaluation",
     "read_exclusion",
+    "read_mask",
+    "require_scenes",
     "sample_keys",
     "shuffled",
     "uniform",
     "write_exclusion",
+    "write_mask",
 ]

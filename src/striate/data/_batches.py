@@ -27,7 +27,9 @@ def batches(
     threads: int | None = None,
     prefetch: int = 2,
 ) -> Iterator[Batch]:
-    """Yield (indices, uint8 images N x C x h x w, int64 labels) of the samples of `order`, batch by batch.
+    """Yield (indices, uint8 images N x C x h x w, targets) of the samples of `order`, batch by batch.
+
+    Targets are int64 labels (N,), or the uint8 masks N x h x w of scenes.
 
     The last batch may be smaller. Beginning at `start_batch` gives exactly the batches that remain of a whole pass.
     Splits that are not in memory are loaded ahead, `prefetch` batches at most, with `threads` decoding threads; what
@@ -53,7 +55,7 @@ def batches(
 def _load(split: ImageSplit, rows: NDArray[np.int64], threads: int | None) -> Batch:
     import torch
 
-    return rows, torch.from_numpy(split.load(rows, threads=threads)), torch.from_numpy(split.labels[rows])
+    return rows, torch.from_numpy(split.load(rows, threads=threads)), torch.from_numpy(split.targets(rows))
 
 
 def _ahead(

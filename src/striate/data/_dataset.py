@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from striate.data._classmap import ClassMap
+from striate.data._masks import Masks
 from striate.data._preprocessing import Preprocessing
 from striate.data._splits import ImageSplit
 
@@ -38,6 +39,7 @@ class ImageData:
     unreadable: tuple[Unreadable, ...] = ()
     ignored: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
+    masks: Masks | None = None  # how the classes are stored in masks; None: a picture has one label
 
     @cached_property
     def fingerprint(self) -> str:

@@ -43,8 +43,10 @@ class Placing:
         )
 
 
-def move(canvas: "torch.Tensor", draw: Draw, options: "Augmentation", size: tuple[int, int]) -> "torch.Tensor":
-    """Return pictures of `size` (height, width) whose pixels have moved as `options` allow."""
+def move(
+    canvas: "torch.Tensor", draw: Draw, options: "Augmentation", size: tuple[int, int], *, nearest: bool = False
+) -> "torch.Tensor":
+    """Return pictures of `size` (height, width) whose pixels have moved as `options` allow; `nearest`: none mixed."""
     height, width = canvas.shape[2:]
     if options.distorts or options.windows:
         placing = affine(draw, options, height=height, width=width)
@@ -53,7 +55,7 @@ def move(canvas: "torch.Tensor", draw: Draw, options: "Augmentation", size: tupl
             placing = placing.after(wide / size[1], tall / size[0], right, down)
         # a window lies inside the picture: its outermost half pixels continue it; what was moved leaves black behind
         outside = "zeros" if options.distorts else "border"
-        canvas = resample(canvas, placing, size if options.windows else (height, width), outside=outside)
+        canvas = resample(canvas, placing, size if options.windows else (height, width), outside, nearest)
     if options.flip:
         canvas = mirror(canvas, draw, options.flip)
     if options.crop or tuple(canvas.shape[2:]) != size:
@@ -100,8 +102,13 @@ def window(
     return wide, tall, right, down
 
 
-def resample(canvas: "torch.Tensor", placing: Placing, size: tuple[int, int], *, outside: str) -> "torch.Tensor":
-    """Read each picture bilinearly (not antialiased) where its map says; `outside` is "zeros" or "border"."""
+def resample(
+    canvas: "torch.Tensor", placing: Placing, size: tuple[int, int], outside: str, nearest: bool = False
+) -> "torch.Tensor":
+    """Read each picture bilinearly (not antialiased), or the `nearest` pixel, where its map says.
+
+    `outside` is "zeros" or "border".
+    """
     import torch
     from torch.nn.functional import grid_sample
 
@@ -118,7 +125,8 @@ def resample(canvas: "torch.Tensor", placing: Placing, size: tuple[int, int], *,
     grid = torch.empty((len(canvas), height, width, 2), **like)
     torch.add(xx * x + x0, xy * y, out=grid[..., 0])
     torch.add(yx * x + y0, yy * y, out=grid[..., 1])
-    return grid_sample(canvas, grid, mode="bilinear", padding_mode=outside, align_corners=False)
+    mode = "nearest" if nearest else "bilinear"
+    return grid_sample(canvas, grid, mode=mode, padding_mode=outside, align_corners=False)
 
 
 def mirror(canvas: "torch.Tensor", draw: Draw, probability: float) -> "torch.Tensor":

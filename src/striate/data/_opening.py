@@ -10,6 +10,7 @@ import numpy as np
 from striate.data._catalog import KNOWN, KnownSet
 from striate.data._classmap import ClassMap
 from striate.data._dataset import ImageData, Progress
+from striate.data._masks import Masks
 from striate.data._options import DataOptions
 from striate.data._preprocessing import Preprocessing
 from striate.data._randomness import uniform
@@ -18,6 +19,8 @@ from striate.data.sources.cifar import TRAIN, read_cifar10
 from striate.data.sources.digits import read_digits
 from striate.data.sources.folder import MEMORY_LIMIT, open_folder, open_folder_split
 from striate.data.sources.idx import read_mnist
+from striate.data.sources.scene_layout import is_scenes
+from striate.data.sources.scenes import Meaning, open_scenes, open_scenes_split
 from striate.errors import InputError, did_you_mean
 
 
@@ -41,7 +44,12 @@ def open_data(
     known = KNOWN.get(where) if isinstance(where, str) else None
     if known is None:
         root = _existing_folder(where)
-        return open_folder(root, options, seed=seed, classes=classes, progress=progress, memory_limit=memory_limit)
+        opener = open_scenes if options.task == "segmentation" else open_folder
+        if options.task == "classification" and is_scenes(root):
+            raise InputError(f"{root}: has pictures with masks, not a folder for each class: add --task segmentation")
+        return opener(root, options, seed=seed, classes=classes, progress=progress, memory_limit=memory_limit)
+    if options.task == "segmentation":
+        raise InputError(f"{known.name} has a label per picture and no masks: segmentation needs a folder with masks")
     if options.exclude:
         raise InputError(f"data.exclude names files of a folder; {known.name} is a known set and is taken whole")
     found = ClassMap(known.classes)
@@ -63,6 +71,7 @@ def open_for_evaluation(
     data_root: Path | None = None,
     progress: Progress | None = None,
     memory_limit: int = MEMORY_LIMIT,
+    masks: Masks | None = None,
 ) -> ImageData:
     """Open one split ("train", "val" or "test") as a finished model with these classes and preprocessing needs it.
 
@@ -71,6 +80,7 @@ def open_for_evaluation(
     gives just that part. Where the split was set aside at training, `seed` and `options` (its fractions)
     must be those of the training. `options.unreadable` is followed, and of `options.exclude` what is there is left out;
     all else in `options` is overruled.
+    For segmentation `masks` says how the model's classes are stored.
     A class folder that the model does not know is an InputError; classes without images are listed by `.absent(split)`.
     """
     if split not in {"train", "val", "test"}:
@@ -84,11 +94,23 @@ def open_for_evaluation(
         mean=preprocessing.mean,
         std=preprocessing.std,
         crop_to=preprocessing.crop_to,
+        task="classification" if masks is None else "segmentation",
     )
     if isinstance(where, str) and where in KNOWN:
         data = open_data(where, options, seed=seed, data_root=data_root, classes=classes, progress=progress)
         return ImageData(data.name, classes, preprocessing, {split: data.splits[split]})
     root = _existing_folder(where)
+    if masks is not None:
+        return open_scenes_split(
+            root,
+            options,
+            Meaning(classes, masks),
+            split,
+            seed=seed,
+            trained_on=trained_on,
+            progress=progress,
+            memory_limit=memory_limit,
+        )
     return open_folder_split(
         root,
         options,

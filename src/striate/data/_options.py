@@ -28,9 +28,17 @@ class DataOptions:
     test_fraction: float = 1 / 6
     unreadable: Literal["error", "skip"] = "error"
     exclude: tuple[str, ...] = ()
+    task: Literal["classification", "segmentation"] = "classification"
+    void: int = 255
 
     def __post_init__(self) -> None:
         self.preprocessing()
+        if self.task not in {"classification", "segmentation"}:
+            raise InputError(f"data: task must be 'classification' or 'segmentation', got {self.task!r}")
+        if self.task == "segmentation" and self.fit == "crop":
+            raise InputError("data: fit must be 'stretch' or 'pad' for segmentation, 'crop' loses pixels to be judged")
+        if not 0 <= self.void <= 255:
+            raise InputError(f"data: void must be a label from 0 to 255, got {self.void}")
         for name, value in (("val_fraction", self.val_fraction), ("test_fraction", self.test_fraction)):
             if not 0 < value < 1:
                 raise InputError(f"data: {name} must be above 0 and below 1, got {value}")

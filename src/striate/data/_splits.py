@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
-from typing import ClassVar, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ Indices = NDArray[np.int64]
 class ImageSplit(ABC):
     """N images of one size with their labels (int64, shape (N,)) and ids, which are distinct and never change."""
 
-    in_memory: ClassVar[bool]
+    in_memory: bool
 
     def __init__(self, ids: Sequence[str], labels: ArrayLike) -> None:
         """Take one id and one label per image; raises InputError if they do not match."""
@@ -53,6 +53,10 @@ class ImageSplit(ABC):
     @abstractmethod
     def load(self, indices: ArrayLike, *, threads: int | None = None) -> NDArray[np.uint8]:
         """Return the images at `indices`, any order and number: a new uint8 array N x C x h x w."""
+
+    def targets(self, indices: ArrayLike) -> NDArray[Any]:
+        """Return what a network learns about the images at `indices`: their labels (N,)."""
+        return self.labels[_as_rows(indices)]
 
     @abstractmethod
     def subset(self, rows: ArrayLike) -> "ImageSplit":
