@@ -18,6 +18,7 @@ READMES = ("README.md", "README.zh-CN.md")
 PAGES = (
     "docs/training.md",
     "docs/data.md",
+    "docs/doctor.md",
     "docs/inspect.md",
     "docs/recipes.md",
     "docs/compare.md",

@@ -7,7 +7,21 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from striate.cli import _compare, _datasets, _evaluate, _inspect, _models, _predict, _recipes, _runtime, _train, _verify
+from striate.cli import (
+    _compare,
+    _datasets,
+    _doctor,
+    _evaluate,
+    _inspect,
+    _models,
+    _predict,
+    _recipes,
+    _report,
+    _runs,
+    _runtime,
+    _train,
+    _verify,
+)
 from striate.errors import InputError, Interrupted, StriateError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -23,7 +37,10 @@ app = typer.Typer(
     epilog="Begin with: striate train digits",
 )
 app.command("train")(_train.train)
+app.command("doctor")(_doctor.doctor)
 app.command("evaluate")(_evaluate.evaluate)
+app.command("runs")(_runs.runs)
+app.command("report")(_report.report)
 app.command("predict")(_predict.predict)
 app.command("verify")(_verify.verify)
 app.command("inspect")(_inspect.inspect)

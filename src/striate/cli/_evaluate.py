@@ -50,6 +50,8 @@ def evaluate(
     with choose_for_use(asked, trained=bundle.provenance.get("runtime")).applied():
         opened, result = _measure(bundle, data, split, data_root, batch_size, skip_unreadable=skip_unreadable)
     images = opened.splits[split]
+    if split == "test":
+        _log_use(model, opened, result)
     if report is not None:
         write_report(
             report,
@@ -61,9 +63,28 @@ def evaluate(
             unreadable=opened.unreadable,
         )
     if as_json:
-        options.print_json({"split": split, "unreadable": len(opened.unreadable), **result.to_json()})
+        options.print_json(
+            {"split": split, "unreadable": len(opened.unreadable), "excluded": len(opened.excluded), **result.to_json()}
+        )
     else:
         print(result.as_text())
+
+
+def _log_use(model: Path, opened: "ImageData", result: "Evaluation") -> None:
+    """Note in the run that the model comes from, if it lies in one, that a test split was looked at."""
+    import sys
+
+    from striate.errors import StriateError
+    from striate.training import Run, evaluated, log_use
+
+    folder = model if model.is_dir() else model.parent
+    if not (folder / "run.json").is_file():
+        return
+    try:
+        own = opened.fingerprint == Run.open(folder).test_fingerprint
+        log_use(folder, evaluated("evaluate", opened.name, "model.striate", result.correct, result.total, own=own))
+    except StriateError as error:  # a run that may only be read can still be evaluated
+        print(f"this use of the test split is not noted in the run: {error}", file=sys.stderr)
 
 
 def _measure(
@@ -97,4 +118,6 @@ def _measure(
         )
         for file in opened.unreadable:
             listener.note(f"left out {file.path}: {file.reason}")
+        if opened.excluded:
+            listener.note(f"left out {len(opened.excluded):,} files that the training excluded")
     return opened, judge(logits, images.labels, bundle.classes, images.ids, temperature=bundle.temperature)

@@ -28,11 +28,28 @@ class Show(Listener):
         """Nothing to close."""
 
 
+class _Pace:
+    """How fast something goes: "120 of 4,317, 840/s, 5 s left"."""
+
+    def __init__(self) -> None:
+        self.what, self.began, self.first = "", 0.0, 0
+
+    def __call__(self, done: int, total: int, what: str) -> str:
+        now = time.monotonic()
+        if what != self.what:
+            self.what, self.began, self.first = what, now, done
+        if done <= self.first or now <= self.began:
+            return f"{done:,} of {total:,}"
+        rate = (done - self.first) / (now - self.began)
+        return f"{done:,} of {total:,}, {rate:,.0f}/s, {duration((total - done) / rate)} left"
+
+
 class Plain(Show):
     """Plain lines, for logs and pipes."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()
+        self.pace = _Pace()
 
     def note(self, text: str) -> None:
         """Print the sentence."""
@@ -40,9 +57,10 @@ class Plain(Show):
 
     def progress(self, done: int, total: int, what: str) -> None:
         """Print a line now and then."""
+        pace = self.pace(done, total, what)
         if time.monotonic() - self.last >= PLAIN_SECONDS:
             self.last = time.monotonic()
-            _say(f"{what} {done:,} of {total:,}")
+            _say(f"{what} {pace}")
 
     def step(self, step: Step) -> None:
         """Print a line now and then."""
@@ -71,6 +89,7 @@ class Live(Show):
         self.task: TaskID | None = None
         self.what = ""
         self.last = 0.0
+        self.pace = _Pace()
 
     def __enter__(self) -> "Live":
         self.bar.start()
@@ -88,7 +107,7 @@ class Live(Show):
 
     def progress(self, done: int, total: int, what: str) -> None:
         """Move a bar of its own name."""
-        self._move(what, done, total, f"{done:,} of {total:,}", rest=done < total)
+        self._move(what, done, total, self.pace(done, total, what), rest=done < total)
 
     def step(self, step: Step) -> None:
         """Move the training's bar."""

@@ -29,6 +29,14 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="The run folder; default: runs/DATA-MODEL-TIME.", show_default=False)
     ] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A list of files to leave out, such as `striate doctor --quarantine` writes.",
+            show_default=False,
+        ),
+    ] = None,
     data_root: options.DataRoot = None,
     seed: Annotated[
         int | None, typer.Option(help="The seed of everything random; default 0.", show_default=False)
@@ -72,17 +80,20 @@ def train(
     striate train --resume runs/flowers
     """
     if resume is not None:
-        computed = (precision, threads, no_native or None, keep_memory)
-        if out is not None or recipe is not None or device != "auto" or any(flag is not None for flag in computed):
+        chosen_anew = (out, recipe, exclude, precision, threads, no_native or None, keep_memory)
+        if device != "auto" or any(flag is not None for flag in chosen_anew):
             raise InputError(
-                "--resume continues a run in its own folder with its own recipe, device, precision, threads and "
-                "kernels: leave out --out, --recipe, --device, --precision, --threads, --no-native and --keep-memory"
+                "--resume continues a run in its own folder with its own recipe, files, device, precision, threads and "
+                "kernels: leave out --out, --recipe, --exclude, --device, --precision, --threads, --no-native and "
+                "--keep-memory"
             )
         run: Callable[..., Trained] = _resume(resume, data, data_root, model, seed, settings)
     elif data is None:
         raise InputError("train: name a data set or a folder of images, for example: striate train digits")
     else:
         chosen = _recipe(data, model, recipe, seed, settings or [])
+        if exclude is not None:
+            chosen = _without(chosen, exclude)
         if show_recipe:
             options.print_json(chosen.to_json())
             return
@@ -100,6 +111,14 @@ def _recipe(data: str, model: str | None, name: str | None, seed: int | None, se
     if model and model != recipe.model.name:
         recipe = recipe.replace(model=ModelOptions(card(model).name))
     return recipe.set([*settings, *([f"seed={seed}"] if seed is not None else [])])
+
+
+def _without(recipe: "Recipe", exclude: Path) -> "Recipe":
+    from dataclasses import replace
+
+    from striate.data import read_exclusion
+
+    return recipe.replace(data=replace(recipe.data, exclude=read_exclusion(exclude)))
 
 
 def _start(

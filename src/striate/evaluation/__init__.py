@@ -2,9 +2,10 @@
 
 from striate.evaluation._calibration import Bin, Calibration, fit_temperature, probabilities
 from striate.evaluation._evaluation import ClassScore, Evaluation, Mistake, judge
+from striate.evaluation._features import penultimate_features
 from striate.evaluation._predict import logits_of, predict_logits
 from striate.evaluation._report import write_report
-from striate.evaluation._text import printable
+from striate.evaluation._text import percent, printable
 
 __all__ = [
     "Bin",
@@ -15,6 +16,8 @@ __all__ = [
     "fit_temperature",
     "judge",
     "logits_of",
+    "penultimate_features",
+    "percent",
     "predict_logits",
     "printable",
     "probabilities",

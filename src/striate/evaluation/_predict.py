@@ -64,7 +64,7 @@ def logits_of(
         )
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     runtime = current() or Runtime()
-    with torch.inference_mode(), _evaluating(model), runtime.autocast(like.device.type):
+    with torch.inference_mode(), evaluating(model), runtime.autocast(like.device.type):
         inputs = preprocessing(
             torch.from_numpy(images.copy()).to(like.device)
         )  # a copy: views may have negative strides
@@ -77,7 +77,8 @@ def logits_of(
 
 
 @contextlib.contextmanager
-def _evaluating(model: "torch.nn.Module") -> Iterator[None]:
+def evaluating(model: "torch.nn.Module") -> Iterator[None]:
+    """Put a model into evaluation mode for a while; each of its modules has its own mode back afterwards."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

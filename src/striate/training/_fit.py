@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from striate.data import KNOWN, ImageData, open_data
+from striate.data.doctor import warning
 from striate.errors import InputError, StriateError
 from striate.evaluation import Evaluation, fit_temperature, judge, predict_logits, write_report
 from striate.files import write_json
@@ -61,6 +62,8 @@ def fit(
     require_free(folder)
     chosen = _device(device)
     data = open_data(where, recipe.data, seed=recipe.seed, data_root=data_root, progress=listener.progress)
+    if where not in KNOWN and (remark := warning(data)) is not None:
+        listener.note(remark)
     model = fresh_model(recipe, data)  # a network that does not fit the data is refused before anything is written
     chosen_runtime = choose(
         _options(runtime, threads),
@@ -138,8 +141,8 @@ def _go_on(
     error_terms: bool,
 ) -> Trained:
     """Train from the newest checkpoint, or from the beginning if there is none, and measure the result."""
-    if (warning := busy(run.threads)) is not None:
-        listener.note(warning)
+    if (remark := busy(run.threads)) is not None:
+        listener.note(remark)
     with torch.random.fork_rng(devices=[]), run.runtime.applied():
         trainer = Trainer(run, data, listener, stop, error_terms=error_terms)
         if (saved := checkpoint.latest(run.checkpoints)) is not None:
@@ -185,11 +188,12 @@ def _facts(
 ) -> dict[str, str]:
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in data.splits.items())
+    excluded = f"; {len(data.excluded):,} files excluded" if data.excluded else ""
     seconds = sum(row["seconds"] for row in history)
     machine = environment()
     return {
         "Model": f"{card(run.recipe.model.name).title} ({parameters:,} trainable parameters)",
-        "Data": f"{data.name}: {sizes}; {len(data.classes)} classes",
+        "Data": f"{data.name}: {sizes}; {len(data.classes)} classes{excluded}",
         "Measured on": f"the test split, weights of epoch {best_epoch}",
         "Input": " x ".join(map(str, data.preprocessing.input_size)),
         "Recipe": f"{run.recipe.name}, seed {run.recipe.seed}, {len(history)} of {run.recipe.epochs} epochs",

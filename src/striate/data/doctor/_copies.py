@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from striate.data._classmap import listed
-from striate.data.doctor._findings import Finding
+from striate.data.doctor._findings import File, Finding
 from striate.data.doctor._sheet import Sheet
 from striate.data.doctor._similar import groups, near_pairs
-from striate.data.doctor._survey import File
 
 _KEPT_FIRST = ("test", "val", "train", "")  # a copy is kept where it measures; what was measured before stays true
 

@@ -8,10 +8,10 @@ from striate.data._dataset import Progress
 from striate.data._preprocessing import Preprocessing
 from striate.data._splits import default_threads
 from striate.data.doctor._copies import copies
-from striate.data.doctor._findings import SEVERITIES, Examination
+from striate.data.doctor._findings import Examination, File, worst_first
 from striate.data.doctor._pictures import collective, refused, singular
 from striate.data.doctor._sheet import Refusal, Sheet, read_sheet
-from striate.data.doctor._survey import File, survey
+from striate.data.doctor._survey import survey
 from striate.data.doctor._whole import class_sizes, statistics
 from striate.errors import InputError
 
@@ -49,8 +49,8 @@ def examine(
             sheets.append(result)
     paths = [file.path for file in files]
     findings += [*class_sizes(files), *singular(paths, sheets), *collective(paths, sheets), *copies(files, sheets)]
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return Examination(str(root), found.counts(), tuple(findings), statistics(files, sheets, preprocessing))
+    whole = statistics(files, sheets, preprocessing)
+    return Examination(str(root), found.counts(), worst_first(findings), whole, tuple(files))
 
 
 def _read(

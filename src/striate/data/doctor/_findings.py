@@ -1,7 +1,7 @@
 """What can be wrong with a data set, as data: the kinds, a finding, and all that an examination found."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 Severity = Literal["error", "warning", "note"]
@@ -58,7 +58,7 @@ KINDS: dict[str, Kind] = {
     "no-end": Kind(
         "warning",
         "JPEGs without their end",
-        "they can be decoded, but a part may be grey or garbled: look at them, copy them again",
+        "they can be decoded, but their last rows may be grey: look at them, copy them again",
     ),
     "near-two-labels": Kind(
         "warning", "nearly the same picture in several classes", "at most one label may be right: look at them"
@@ -115,6 +115,14 @@ KINDS: dict[str, Kind] = {
 }
 
 
+class File(NamedTuple):
+    """A file that training would see: its path below the root, its split ("" where there are none) and its class."""
+
+    path: str
+    part: str
+    label: str
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that was found: its kind (a key of KINDS), the paths below the root that it is about, and what it is.
@@ -148,6 +156,11 @@ class Finding:
         }
 
 
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings by severity, each severity in the order given."""
+    return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
+
+
 @dataclass(frozen=True)
 class Statistics:
     """What the readable pictures are like; mean and deviation per channel (0..1) are those of the training pictures.
@@ -178,13 +191,14 @@ class Examination:
     """All that was found in a folder of images: findings, worst first, and what the pictures are like.
 
     `counts` has the number of files per split ("" where there are no split folders) and class; `statistics` is None
-    where no picture can be read.
+    where no picture can be read; `readable` are the files that can be.
     """
 
     root: str
     counts: dict[str, dict[str, int]]
     findings: tuple[Finding, ...]
     statistics: Statistics | None
+    readable: tuple[File, ...] = field(default=(), repr=False)
 
     @property
     def files(self) -> int:
@@ -194,6 +208,10 @@ class Examination:
     def of(self, kind: str) -> list[Finding]:
         """Return the findings of one kind."""
         return [finding for finding in self.findings if finding.kind == kind]
+
+    def plus(self, findings: Iterable[Finding]) -> "Examination":
+        """Return the examination with further findings."""
+        return replace(self, findings=worst_first([*self.findings, *findings]))
 
     def by_kind(self) -> dict[str, list[Finding]]:
         """Return the findings of each kind that there is, worst kinds first."""

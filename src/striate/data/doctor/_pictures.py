@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -42,12 +43,12 @@ def singular(paths: Sequence[str], sheets: Sequence[Sheet]) -> list[Finding]:
     found = []
     kinds = {ending: _family(kind) for ending, kind in Image.registered_extensions().items()}
     for path, sheet in zip(paths, sheets, strict=True):
-        ending = "." + path.rpartition("/")[2].rpartition(".")[2].lower() if "." in path.rpartition("/")[2] else ""
+        ending = PurePosixPath(path).suffix.lower()
         if kinds.get(ending) != sheet.format:
-            said = f"its ending says {kinds[ending]}" if ending in kinds else f"its ending is {ending!r}"
+            said = f"its ending says {kinds[ending]}" if ending in kinds else "its ending says nothing of that"
             found.append(Finding("wrong-ending", (path,), f"{path}: a {sheet.format}, {said}"))
         if not sheet.ended:
-            found.append(Finding("no-end", (path,), f"{path}: the marker at the end of a JPEG is missing", (path,)))
+            found.append(Finding("no-end", (path,), f"{path}: the marker at the end of a JPEG is missing"))
         if sheet.constant:
             found.append(Finding("constant", (path,), f"{path}: every pixel has the same colour"))
     return found + _outliers(paths, sheets)
@@ -62,14 +63,14 @@ def collective(paths: Sequence[str], sheets: Sequence[Sheet]) -> list[Finding]:
         others = tuple(p for p, sheet in zip(paths, sheets, strict=True) if mode_name(sheet.mode) != common)
         words = ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common())
         found.append(Finding("modes", others, words))
-    for kind, holds, words in (
-        ("turned", [sheet.orientation != 1 for sheet in sheets], "have an EXIF orientation"),
-        ("profile", [sheet.profile for sheet in sheets], "have a colour profile other than sRGB"),
-        ("animated", [sheet.animated for sheet in sheets], "have several frames"),
+    for kind, holds in (
+        ("turned", [sheet.orientation != 1 for sheet in sheets]),
+        ("profile", [sheet.profile for sheet in sheets]),
+        ("animated", [sheet.animated for sheet in sheets]),
     ):
         some = tuple(path for path, held in zip(paths, holds, strict=True) if held)
         if some:
-            found.append(Finding(kind, some, f"{len(some):,} of {len(paths):,} pictures {words}"))
+            found.append(Finding(kind, some, f"{len(some):,} of {len(paths):,} pictures"))
     return found
 
 

@@ -2,20 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 from unicodedata import normalize
 
 from striate.data._classmap import listed
-from striate.data.doctor._findings import Finding
+from striate.data.doctor._findings import File, Finding
 from striate.data.sources.layout import CLUTTER, PARTS, SPLIT_WORDS, Listing, entries, walk
-
-
-class File(NamedTuple):
-    """A file that training would see: its path below the root, its split ("" where there are none) and its class."""
-
-    path: str
-    part: str
-    label: str
 
 
 @dataclass

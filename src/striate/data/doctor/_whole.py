@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.data._preprocessing import Preprocessing
-from striate.data.doctor._findings import Finding, Statistics
+from striate.data.doctor._findings import File, Finding, Statistics
 from striate.data.doctor._pictures import mode_name
 from striate.data.doctor._sheet import Sheet
-from striate.data.doctor._survey import File
 
 TINY = 10  # pictures of a class to train on
 IMBALANCE = 10  # times as many pictures in the largest class as in the smallest
