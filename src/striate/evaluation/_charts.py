@@ -94,19 +94,20 @@ def confusion_picture(confusion: npt.ArrayLike) -> str:
     colour = np.where(np.eye(len(counts), dtype=bool)[..., None], RIGHT, WRONG)
     pixels = np.rint(255 + share * (colour - 255)).astype(np.uint8)
     scale = max(1, _MOST_CELLS // len(counts))
-    return _uri(Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)), "PNG")
+    return picture_uri(Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)), "PNG")
 
 
 def thumbnail(picture: npt.NDArray[np.uint8]) -> str:
     """Make a small picture of uint8 C x h x w (C 1 or 3), a data URI."""
     image = Image.fromarray(np.ascontiguousarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)))
     if max(image.size) <= _SMALL:
-        return _uri(image, "PNG")
+        return picture_uri(image, "PNG")
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return _uri(image, "JPEG")
+    return picture_uri(image, "JPEG")
 
 
-def _uri(image: Image.Image, kind: str) -> str:
+def picture_uri(image: Image.Image, kind: str) -> str:
+    """Return a picture as a data URI; kind: PNG or JPEG."""
     memory = io.BytesIO()
     image.save(memory, kind, optimize=True)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(memory.getvalue()).decode()}"

@@ -28,6 +28,11 @@ class ClassScore:
     f1: float | None  # 2 TP / (2 TP + FP + FN); None if neither a sample nor a prediction has this class
     support: int  # samples of this class
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % Wilson score interval of the recall; None if no sample has this class."""
+        return None if self.recall is None else wilson(round(self.recall * self.support), self.support)
+
 
 @dataclass(frozen=True)
 class Mistake:

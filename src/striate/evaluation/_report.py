@@ -12,20 +12,37 @@ from markupsafe import Markup
 
 from striate.errors import InputError
 from striate.evaluation._charts import Series, confusion_picture, line_chart, reliability_chart, thumbnail
+from striate.evaluation._evaluation import wilson
+from striate.evaluation._layer_charts import filters_picture, heat_map
 from striate.evaluation._text import percent, printable
 from striate.files import write_text
 
 if TYPE_CHECKING:
     from striate.data import Unreadable
     from striate.evaluation._evaluation import Evaluation, Mistake
+    from striate.insight import Filters
 
 TABLE_UP_TO = 20  # classes whose confusion matrix is shown in numbers; more are a picture
 _PAIRS = 12
+_LAYER_CHARTS = (  # key in error_terms.jsonl, title, on a logarithmic scale
+    ("error", "Error term", True),
+    ("gradient", "Gradient over weights", True),
+    ("dead", "Dead units", False),
+)
 _CURVES = (  # title, key of the training value, key of the validation value
     ("Loss", "train_loss", "val_loss"),
     ("Accuracy", "train_accuracy", "val_accuracy"),
     ("Learning rate", "lr", None),
 )
+
+
+class ErrorTerms(NamedTuple):
+    """The error terms for the report: heat maps by title, and the layers' values in the last epoch."""
+
+    charts: list[tuple[str, Markup]]
+    epoch: int
+    layers: list[tuple[str, float | None, float | None, float | None]]
+    ratio: float | None  # of the first layer's error term to the last layer's
 
 
 class Shown(NamedTuple):
@@ -40,17 +57,24 @@ def write_report(
     path: Path,
     *,
     title: str,
-    evaluation: "Evaluation",
+    evaluation: "Evaluation | None",
     history: Sequence[Mapping[str, Any]],
     facts: Mapping[str, object],
     pictures: Callable[[int], npt.NDArray[np.uint8]] | None = None,
     unreadable: "Sequence[Unreadable]" = (),
+    note: str = "",
+    cost: Mapping[str, object] | None = None,
+    filters: "Filters | None" = None,
+    error_terms: Sequence[Mapping[str, Any]] = (),
+    uses: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write a self-contained HTML report to `path`, atomically; the same arguments make the same bytes.
 
     history: per epoch the keys epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr (absent or None: not
     measured). facts: what is worth knowing, by name; a mapping inside becomes rows "name.key". pictures: from an index
-    of the judged split to uint8 C x h x w, for the worst mistakes. unreadable: the files that were left out.
+    of the judged split to uint8 C x h x w, for the worst mistakes. unreadable: the files that were left out. evaluation
+    is None for a run that was not measured; `note` then says why. cost: facts about cost. filters: the first kernels.
+    error_terms: lines of error_terms.jsonl. uses: lines of tests.jsonl.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -60,16 +84,23 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters.update(percent=_percent, printable=printable)
+    many = evaluation is not None and len(evaluation.classes) > TABLE_UP_TO
     html = environment.get_template("report.html.j2").render(
         title=title,
         evaluation=evaluation,
         facts=list(_rows(facts)),
         curves=_curves(history),
-        confusion=None if len(evaluation.classes) <= TABLE_UP_TO else confusion_picture(evaluation.confusion),
-        confused=evaluation.confused[:_PAIRS],
-        reliability=_reliability(evaluation),
-        mistakes=[_shown(mistake, pictures) for mistake in evaluation.worst],
+        confusion=confusion_picture(evaluation.confusion) if evaluation and many else None,
+        confused=evaluation.confused[:_PAIRS] if evaluation else [],
+        reliability=_reliability(evaluation) if evaluation else [],
+        mistakes=[_shown(mistake, pictures) for mistake in evaluation.worst] if evaluation else [],
         unreadable=unreadable,
+        note=note,
+        cost=list(_rows(cost or {})),
+        filters=filters,
+        filters_picture=filters_picture(filters.kernels) if filters and filters.kernels.shape[1] in {1, 3} else None,
+        error_terms=_error_terms(error_terms),
+        uses=[{**use, "interval": wilson(use["correct"], use["total"])} for use in uses],
     )
     write_text(path, html)
 
@@ -105,6 +136,23 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup, boo
 def _column(history: Sequence[Mapping[str, Any]], key: str) -> list[float | None]:
     values = [row.get(key) for row in history]
     return [float(value) if value is not None and math.isfinite(value) else None for value in values]
+
+
+def _error_terms(rows: Sequence[Mapping[str, Any]]) -> ErrorTerms | None:
+    """Heat maps of the layers that the last line has; None without lines."""
+    if not rows or not rows[-1]["layers"]:
+        return None
+    last = rows[-1]
+    layers, epochs = list(last["layers"]), [row["epoch"] for row in rows]
+    charts = []
+    for key, title, log in _LAYER_CHARTS:
+        columns = [dict(zip(row["layers"], row[key], strict=True)) for row in rows]
+        values = [[column.get(layer) for column in columns] for layer in layers]
+        if drawn := heat_map(title, layers, epochs, values, log=log):
+            charts.append((title, drawn))
+    table = list(zip(layers, last["error"], last["gradient"], last["dead"], strict=True))
+    first, final = table[0][1], table[-1][1]
+    return ErrorTerms(charts, epochs[-1], table, first / final if first and final else None)
 
 
 def _reliability(evaluation: "Evaluation") -> list[tuple[str, Markup]]:

@@ -4,6 +4,7 @@ from striate.errors import Interrupted
 from striate.training._fit import CHECKPOINT_SECONDS, Trained, fit, resume
 from striate.training._listener import Listener, Listeners, Step
 from striate.training._losses import rbf_map, rbf_mse
+from striate.training._overview import Overview, find_runs, settings_that_differ
 from striate.training._recipe import (
     LossOptions,
     ModelOptions,
@@ -11,6 +12,7 @@ from striate.training._recipe import (
     Recipe,
     ScheduleOptions,
 )
+from striate.training._report import report
 from striate.training._run import Run
 from striate.training._tensorboard import TensorBoard
 from striate.training._uses import Use, evaluated, log_use, uses
@@ -25,6 +27,7 @@ __all__ = [
     "LossOptions",
     "ModelOptions",
     "OptimizerOptions",
+    "Overview",
     "Recipe",
     "Run",
     "ScheduleOptions",
@@ -35,12 +38,15 @@ __all__ = [
     "default_recipe",
     "departures",
     "evaluated",
+    "find_runs",
     "fit",
     "log_use",
     "named_recipe",
     "rbf_map",
     "rbf_mse",
+    "report",
     "resume",
+    "settings_that_differ",
     "smoke",
     "uses",
 ]

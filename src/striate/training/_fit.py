@@ -11,15 +11,16 @@ from torch import nn
 from striate.data import KNOWN, ImageData, open_data
 from striate.data.doctor import warning
 from striate.errors import InputError, StriateError
-from striate.evaluation import Evaluation, fit_temperature, judge, predict_logits, write_report
+from striate.evaluation import Evaluation, SegmentationEvaluation
 from striate.files import write_json
-from striate.models import card
 from striate.runtime import RuntimeOptions, busy, choose, products, recorded
 from striate.training import _checkpoint as checkpoint
 from striate.training._listener import Listener
 from striate.training._loop import Trainer, fresh_model, judging_batch
 from striate.training._recipe import Recipe
-from striate.training._run import Run, environment, now, require_free
+from striate.training._report import Measured, write_run_report
+from striate.training._run import Run, now, require_free
+from striate.training._tasks import task_of
 from striate.training._uses import evaluated, log_use
 
 CHECKPOINT_SECONDS = 30.0
@@ -32,7 +33,7 @@ class Trained(NamedTuple):
     data: ImageData
     model: nn.Module
     temperature: float  # calibrates probabilities: softmax(logits / temperature)
-    evaluation: Evaluation  # on the test split
+    evaluation: Evaluation | SegmentationEvaluation  # on the test split
     history: list[dict[str, Any]]
 
 
@@ -83,6 +84,7 @@ def fit(
         now(),
         splits={name: len(part) for name, part in data.splits.items()},
         unreadable=tuple((str(file.path), file.reason) for file in data.unreadable),
+        test_fingerprint=replace(data, splits={"test": data.splits["test"]}).fingerprint,
     )
     run.create()
     with run.working():
@@ -162,49 +164,13 @@ def _conclude(run: Run, data: ImageData, history: list[dict[str, Any]], listener
     model.eval()
     if data.unreadable:
         listener.note(f"{len(data.unreadable)} unreadable files were left out; the report names them")
-    val, test = data.splits["val"], data.splits["test"]
-    size = judging_batch(run.recipe)
-    temperature = fit_temperature(predict_logits(model, val, data.preprocessing, batch_size=size), val.labels)
-    logits = predict_logits(model, test, data.preprocessing, batch_size=size)
-    evaluation = judge(logits, test.labels, data.classes, test.ids, temperature=temperature)
+    evaluation, temperature = task_of(run.recipe, data).judge(model, judging_batch(run.recipe))
     weights = f"epoch {best.state['epoch']}"
     use = evaluated("train", data.name, weights, evaluation.correct, evaluation.total, own=True)
     log_use(run.folder, use)
     write_json(run.evaluation, {"split": "test", "best_epoch": best.state["epoch"], **evaluation.to_json()})
-    write_report(
-        run.report,
-        title=f"{run.recipe.model.name} on {data.name}",
-        evaluation=evaluation,
-        history=history,
-        facts=_facts(run, data, model, best.state["epoch"], history),
-        pictures=lambda index: test.load([index])[0],
-        unreadable=data.unreadable,
-    )
+    write_run_report(run, run.report, measured=Measured(evaluation, best.state["epoch"]), data=data)
     return Trained(run, data, model.cpu(), temperature, evaluation, history)
-
-
-def _facts(
-    run: Run, data: ImageData, model: nn.Module, best_epoch: int, history: list[dict[str, Any]]
-) -> dict[str, str]:
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    sizes = ", ".join(f"{name} {len(part):,}" for name, part in data.splits.items())
-    excluded = f"; {len(data.excluded):,} files excluded" if data.excluded else ""
-    seconds = sum(row["seconds"] for row in history)
-    machine = environment()
-    return {
-        "Model": f"{card(run.recipe.model.name).title} ({parameters:,} trainable parameters)",
-        "Data": f"{data.name}: {sizes}; {len(data.classes)} classes{excluded}",
-        "Measured on": f"the test split, weights of epoch {best_epoch}",
-        "Input": " x ".join(map(str, data.preprocessing.input_size)),
-        "Recipe": f"{run.recipe.name}, seed {run.recipe.seed}, {len(history)} of {run.recipe.epochs} epochs",
-        "Optimiser": f"{run.recipe.optimizer.name}, learning rate {run.recipe.optimizer.lr:g}, "
-        f"batch size {run.recipe.batch_size}",
-        "Training time": f"{seconds:.1f} s on {run.device}, {run.threads} threads",
-        "Precision": f"{run.runtime.precision} in training, {run.runtime.in_float32().precision} when measured",
-        "Machine": f"{machine['processor']}; {machine['platform']}",
-        "Versions": f"striate {machine['striate']}, torch {machine['torch']}, Python {machine['python']}",
-        "Started": run.created,
-    }
 
 
 def _device(word: str) -> str:

@@ -168,10 +168,13 @@ def keys(kind: Any = Recipe, prefix: str = "") -> list[str]:
 
 def differences(a: Recipe, b: Recipe) -> list[str]:
     """Return "key: value of a -> value of b" for every setting that differs."""
-    return [f"{key}: {_get(a, key)!r} -> {_get(b, key)!r}" for key in keys() if _get(a, key) != _get(b, key)]
+    return [
+        f"{key}: {value_of(a, key)!r} -> {value_of(b, key)!r}" for key in keys() if value_of(a, key) != value_of(b, key)
+    ]
 
 
-def _get(recipe: Recipe, key: str) -> Any:
+def value_of(recipe: Recipe, key: str) -> Any:
+    """Return a setting by its dotted name."""
     value: Any = recipe
     for part in key.split("."):
         value = getattr(value, part)

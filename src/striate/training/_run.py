@@ -41,6 +41,7 @@ class Run:
     created: str
     splits: dict[str, int] = field(default_factory=dict)  # pictures in each
     unreadable: tuple[tuple[str, str], ...] = ()  # files that were left out, and why
+    test_fingerprint: str = ""  # of the test split alone
 
     @property
     def threads(self) -> int:
@@ -111,6 +112,7 @@ class Run:
                 "created": self.created,
                 "splits": self.splits,
                 "unreadable": self.unreadable,
+                "test_fingerprint": self.test_fingerprint,
             },
         )
 
@@ -136,6 +138,7 @@ class Run:
                 runtime=Runtime.from_json(values["runtime"]),
                 splits=values.get("splits", {}),
                 unreadable=tuple((path, reason) for path, reason in values.get("unreadable", ())),
+                test_fingerprint=values.get("test_fingerprint", ""),
                 **{key: values[key] for key in ("where", "data_root", "fingerprint", "device", "created")},
             )
         except InputError:
@@ -170,6 +173,23 @@ class Run:
                     write_json(self.stopped, {"state": word, "reason": str(error), "when": now()})
                 raise
 
+    def state(self) -> str:
+        """Say how far the run is: running, finished, interrupted, diverged or failed."""
+        with locked(self.folder) as free:
+            if not free:
+                return "running"
+        if self.evaluation.is_file():
+            return "finished"
+        return str(self.why_stopped().get("state", "interrupted"))  # a killed process leaves no word
+
+    def why_stopped(self) -> dict[str, Any]:
+        """Return what `stopped.json` says: state, reason, when; nothing if there is none."""
+        return _object(self.stopped)
+
+    def environment(self) -> dict[str, Any]:
+        """Return what `environment.json` says of the machine that the run began on."""
+        return _object(self.folder / "environment.json")
+
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         """Write `metrics.jsonl`: a line for each finished epoch."""
         write_text(self.metrics, "".join(json.dumps(row, allow_nan=False) + "\n" for row in history))
@@ -181,6 +201,14 @@ class Run:
                 f"{self.folder}: a resumed run keeps its recipe, but this one changes {'; '.join(changed)}; "
                 "start a new run for that"
             )
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 @contextlib.contextmanager
