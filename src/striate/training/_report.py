@@ -129,7 +129,6 @@ def _best_model(run: Run) -> nn.Module | None:
 def _facts(run: Run, measured: Measured | None, history: list[dict[str, Any]]) -> dict[str, str]:
     sizes = ", ".join(f"{name} {count:,}" for name, count in run.splits.items())
     excluded = f"; {len(run.recipe.data.exclude):,} files excluded" if run.recipe.data.exclude else ""
-    left_out = f"; {len(run.recipe.data.exclude):,} files excluded" if run.recipe.data.exclude else ""
     machine = run.environment()
     on = {"Measured on": f"the test split, weights of epoch {measured.epoch}"} if measured else {}
     return {
