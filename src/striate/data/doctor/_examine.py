@@ -1,5 +1,6 @@
 """The examination of a folder of images: every file is read and decoded once, in threads, and nothing is changed."""
 
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,7 +58,8 @@ def _read(
     root: Path, files: Sequence[File], preprocessing: Preprocessing, threads: int, progress: Progress | None
 ) -> list[Sheet | Refusal]:
     results: list[Sheet | Refusal] = []
-    with ThreadPoolExecutor(threads) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # what they warn of becomes a finding, or does not matter
         for start in range(0, len(files), _CHUNK):
             some = files[start : start + _CHUNK]
             for result in pool.map(lambda file: read_sheet(root / file.path, preprocessing), some):

@@ -44,7 +44,7 @@ def near_pairs(likenesses: list[Likeness]) -> NDArray[np.int64]:
     Of many with one and the same hash the first stands for all: they are compared with it alone.
     """
     hashes = np.array([each.hash for each in likenesses], np.uint64)
-    thumbnails = np.frombuffer(b"".join(each.thumbnail for each in likenesses), np.uint8).reshape(len(hashes), -1)
+    thumbnails = np.frombuffer(b"".join(each.thumbnail for each in likenesses), np.uint8).reshape(-1, 3 * 8 * 8)
     unique, first, member_of = np.unique(hashes, return_index=True, return_inverse=True)
     same = np.stack([first[member_of], np.arange(len(hashes))], axis=1)
     candidates = np.concatenate([same[same[:, 0] != same[:, 1]], first[hash_pairs(unique, RADIUS)]])

@@ -61,9 +61,9 @@ def _parts(folders: list[str], found: Survey) -> dict[str, str]:
 
 def _classes(folder: str, part: str, found: Survey) -> list[str]:
     """Note the files of each class of a split, and return the classes."""
-    listing = Listing(closed=[])
+    closed: list[str] = []
+    listing = Listing(closed=closed)
     folders, files = entries(found.root / folder, listing, folder)
-    closed = listing.closed or []
     listing.ignored += [f"{folder}/{name}" if folder else name for name in files]
     if not folders and not closed:
         words = f"{folder or found.root}: expected a folder of images for each class, found "
