@@ -131,9 +131,7 @@ def test_the_run_tells_what_it_does(tmp_path: Path) -> None:
     assert seen.steps[-1].seconds_left == 0
     assert seen.rows == trained.history
     assert seen.rows[1]["train_loss"] < seen.rows[0]["train_loss"]
-    assert timeless(tmp_path / "run") == [
-        {k: v for k, v in row.items() if k not in CLOCK} for row in trained.history
-    ]
+    assert timeless(tmp_path / "run") == [{k: v for k, v in row.items() if k not in CLOCK} for row in trained.history]
 
 
 def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path) -> None:
