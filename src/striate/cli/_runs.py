@@ -30,8 +30,9 @@ def runs(
 ) -> None:
     """List the runs in a folder and all below it, or compare some of them.
 
-    val: the best validation accuracy, by which the weights were chosen. test: the accuracy on the test split, with how
-    often it was looked at if more than once. There is no order by test: who chooses by it has no test split any more.
+    val: the best validation accuracy (mean IoU of masks), by which the weights were chosen. test: the same on the test
+    split, with how often it was looked at if more than once. There is no order by test: who chooses by it has no test
+    split any more.
 
     Examples:
 
@@ -89,7 +90,7 @@ def _cells(one: "Overview") -> dict[str, str]:
     from striate.evaluation import percent, printable
 
     run, times = one.run, len(one.uses)
-    test = percent(one.evaluation.accuracy) if one.evaluation else ""
+    test = percent(one.test) if one.test is not None else ""
     return {
         "run": printable(run.folder),
         "recipe": printable(run.recipe.name),
@@ -178,14 +179,9 @@ def _results(found: "Sequence[Overview]") -> list[list[str]]:
         ("state", [one.state for one in found]),
         ("epochs", [f"{len(one.history)}/{one.run.recipe.epochs}" for one in found]),
         ("best epoch", [str(one.best_epoch or "") for one in found]),
-        ("val accuracy", [percent(one.best_val) for one in found]),
-    ]
-    tests = [one.evaluation for one in found]
-    rows += [
-        ("test accuracy", [percent(test.accuracy) if test else "" for test in tests]),
-        ("  95 % interval", [" to ".join(map(percent, test.interval)) if test else "" for test in tests]),
-        ("  log-likelihood", [f"{-test.nll_calibrated:.4f}" if test else "" for test in tests]),
-        ("  calibration error", [percent(test.ece_calibrated) if test else "" for test in tests]),
+        ("best val", [percent(one.best_val) for one in found]),
+        ("test", [percent(one.test) for one in found]),
+        ("  95 % interval", [" to ".join(map(percent, one.interval)) if one.interval else "" for one in found]),
         ("  uses of the split", [str(len(one.uses)) for one in found]),
         ("time", [duration(one.seconds) for one in found]),
     ]

@@ -1,6 +1,6 @@
 """Training that can be trusted: `fit` a `Recipe`, `resume` a run exactly."""
 
-from striate.errors import Interrupted
+from striate.errors import Diverged, Interrupted
 from striate.training._fit import CHECKPOINT_SECONDS, Trained, fit, resume
 from striate.training._listener import Listener, Listeners, Step
 from striate.training._losses import rbf_map, rbf_mse
@@ -21,6 +21,7 @@ from striate.training.recipes import RECIPES, default_recipe, departures, named_
 __all__ = [
     "CHECKPOINT_SECONDS",
     "RECIPES",
+    "Diverged",
     "Interrupted",
     "Listener",
     "Listeners",

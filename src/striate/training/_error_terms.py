@@ -18,6 +18,8 @@ class ErrorTermLog:
     def __init__(self, path: Path, epochs_done: int) -> None:
         self.path = path
         self.rows = [row for row in read_lines(path) if row.get("epoch", math.inf) <= epochs_done]
+        if path.is_file():
+            self._write()  # without what came after the checkpoint that training goes on from
 
     def has(self, epoch: int) -> bool:
         """Whether the epoch's line is there."""
@@ -28,8 +30,11 @@ class ErrorTermLog:
         columns = {name: [_finite(getattr(term, name)) for term in terms] for name in ("error", "gradient", "dead")}
         row = {"epoch": epoch, "layers": [term.layer for term in terms], **columns}
         self.rows.append(row)
-        write_text(self.path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows))
+        self._write()
         return row
+
+    def _write(self) -> None:
+        write_text(self.path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows))
 
 
 def _finite(value: float) -> float | None:

@@ -42,8 +42,21 @@ class Overview:
 
     @property
     def best_val(self) -> float | None:
-        """The best validation accuracy of an epoch, by which the weights were chosen."""
-        return max((row["val_accuracy"] for row in self.history if row.get("val_accuracy") is not None), default=None)
+        """The best validation score of an epoch, by which the weights were chosen: accuracy, or mean IoU of masks."""
+        scores = [row.get("val_miou", row.get("val_accuracy")) for row in self.history]
+        return max((score for score in scores if score is not None), default=None)
+
+    @property
+    def test(self) -> float | None:
+        """The same score on the test split, when the run is finished."""
+        if self.evaluation is None:
+            return None
+        return float(getattr(self.evaluation, "mean_iou", self.evaluation.accuracy))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the test score; None for masks, whose pixels are no independent samples."""
+        return getattr(self.evaluation, "interval", None)
 
     @property
     def seconds(self) -> float:
@@ -52,7 +65,7 @@ class Overview:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-ready values."""
-        run, test = self.run, self.evaluation
+        run = self.run
         return {
             "run": str(run.folder),
             "recipe": run.recipe.name,
@@ -63,9 +76,9 @@ class Overview:
             "epochs_asked": run.recipe.epochs,
             "state": self.state,
             "best_epoch": self.best_epoch,
-            "val_accuracy": self.best_val,
-            "test_accuracy": test.accuracy if test else None,
-            "test_interval": list(test.interval) if test else None,
+            "best_val": self.best_val,
+            "test": self.test,
+            "test_interval": list(self.interval) if self.interval else None,
             "test_uses": len(self.uses),
             "seconds": round(self.seconds, 3),
             "created": run.created,
@@ -89,7 +102,8 @@ def find_runs(folder: Path) -> tuple[list[Overview], dict[Path, str]]:
         try:
             found.append(Overview.open(Path(place)))
         except InputError as error:
-            damaged[Path(place)] = str(error)
+            reason = str(error)
+            damaged[Path(place)] = reason if place in reason else f"{place}: {reason}"
     return found, damaged
 
 

@@ -89,7 +89,7 @@ def read_measures(run: Run) -> Measured | None:
 def _unfinished(run: Run, history: list[dict[str, Any]]) -> str:
     reason = run.why_stopped().get("reason", "")
     return (
-        f"This run is {run.state()} after {len(history)} of {run.recipe.epochs} epochs; it is not measured on the test "
+        f"{run.state().capitalize()} after {len(history)} of {run.recipe.epochs} epochs: not measured on the test "
         f"split.{f' What it said last: {reason}' if reason else ''}"
     )
 

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,22 +23,27 @@ class TensorBoard(Listener):
 
     def __init__(self) -> None:
         try:
-            from tensorboardX import SummaryWriter
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto.event_pb2 import Event, SessionLog
         except ImportError as error:
             raise StriateError(
                 "TensorBoard files need the library tensorboardX: pip install 'striate[tensorboard]', "
                 "or train without --tensorboard"
             ) from error
-        self.make: Any = SummaryWriter
+        # not its SummaryWriter: that writes from another thread and cannot be waited for
+        self.open, self.event, self.log = EventsWriter, Event, SessionLog
         self.writer: Any = None
 
     def begin(self, folder: Path, history: Sequence[dict[str, Any]], error_terms: Sequence[dict[str, Any]]) -> None:
         """Begin the file anew with what the run has done so far."""
         try:
             shutil.rmtree(folder / FOLDER, ignore_errors=True)
-            self.writer = self.make(logdir=str(folder / FOLDER), purge_step=0)  # an open TensorBoard forgets the rest
+            (folder / FOLDER).mkdir()
+            self.writer = self.open(str(folder / FOLDER / "events"))
         except OSError as error:
             raise StriateError(f"{folder / FOLDER} cannot be written ({error.strerror or error})") from error
+        start = self.log(status=self.log.START)  # an open TensorBoard forgets what it read of the file before
+        self.writer.write_event(self.event(wall_time=time.time(), step=0, session_log=start))
         for row in history:
             self._add(row["epoch"], _metrics(row))
         for row in error_terms:
@@ -55,8 +61,10 @@ class TensorBoard(Listener):
         self.writer.flush()
 
     def _add(self, epoch: int, scalars: dict[str, float]) -> None:
+        event = self.event(wall_time=time.time(), step=epoch)
         for tag, value in scalars.items():
-            self.writer.add_scalar(tag, value, epoch)
+            event.summary.value.add(tag=tag, simple_value=value)
+        self.writer.write_event(event)
 
 
 def _metrics(row: dict[str, Any]) -> dict[str, float]:
