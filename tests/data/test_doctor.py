@@ -298,6 +298,10 @@ def test_what_is_no_folder(tmp_path):
         examine(tmp_path / "file")
     with pytest.raises(InputError, match="none is not there: expected a folder of images"):
         examine(tmp_path / "none")
+    (tmp_path / "scenes" / "images").mkdir(parents=True)
+    (tmp_path / "scenes" / "masks").mkdir()
+    with pytest.raises(InputError, match="scenes holds pictures with masks: expected a folder of pictures for each"):
+        examine(tmp_path / "scenes")
 
 
 def test_text_shows_the_first_few_or_all(mess):

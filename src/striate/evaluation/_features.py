@@ -24,7 +24,7 @@ def penultimate_features(
     batch_size: int = 256,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Return what enters the model's last layer with weights (learnt or fixed), for every picture of a split: float32 N x D.
+    """Return what enters the model's last layer with weights, learnt or fixed, for every picture: float32 N x D.
 
     Maps are averaged over their positions. Computed as `logits_of` computes. Raises InputError for a model without
     such a layer.

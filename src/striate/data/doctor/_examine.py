@@ -14,6 +14,7 @@ from striate.data.doctor._pictures import collective, refused, singular
 from striate.data.doctor._sheet import Refusal, Sheet, read_sheet
 from striate.data.doctor._survey import survey
 from striate.data.doctor._whole import class_sizes, statistics
+from striate.data.sources.scene_layout import is_scenes
 from striate.errors import InputError
 
 LIKE_TRAINING = Preprocessing(3, (96, 96), "crop")  # what the recipe for folders begins with
@@ -31,12 +32,14 @@ def examine(
 
     Sees the files that `open_data` would see and reports what that would pass over or refuse. `preprocessing` says how
     pictures are decoded for the means and deviations (size, fit and channels matter). What is kept of a file is a few
-    hundred bytes. Raises InputError if `root` is no folder that can be read.
+    hundred bytes. Raises InputError if `root` is no folder that can be read, or one of pictures with masks.
     """
     root = Path(root)
     if not root.is_dir():
         what = "is a file" if root.exists() else "is not there"
         raise InputError(f"doctor: {root} {what}: expected a folder of images")
+    if is_scenes(root):
+        raise InputError(f"doctor: {root} holds pictures with masks: expected a folder of pictures for each class")
     found = survey(root)
     results = _read(root, found.files, preprocessing, threads or default_threads(), progress)
     findings = list(found.findings)

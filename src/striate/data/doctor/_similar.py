@@ -8,7 +8,9 @@ from PIL import Image
 
 SIDE = 32  # pixels of the reduced picture that the hash is computed from
 RADIUS = 7  # hashes of one picture that was resized or compressed anew differ in few of their 64 bits
-DIFFERENCE = 10.0  # root mean square between 8 x 8 colour thumbnails; copies stay below 4 of 255
+# Root mean square difference of 8 x 8 colour thumbnails, as a part of their standard deviation: that of copies is about
+# 0.05. At least 3 of 255, for pictures with little contrast, and at most 10.
+DIFFERENCE, LEAST, MOST = 0.12, 3.0, 10.0
 _BANDS = 4  # of 16 bits: hashes that differ in 7 bits or fewer differ in at most one bit of some band
 _CHUNK = 1 << 20  # pairs compared at once
 _ONES = np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8)).reshape(-1, 16).sum(axis=1, dtype=np.uint8)
@@ -51,7 +53,8 @@ def near_pairs(likenesses: list[Likeness]) -> NDArray[np.int64]:
     alike = np.zeros(len(candidates), bool)
     for start in range(0, len(candidates), _CHUNK // 16):
         a, b = (thumbnails[candidates[start : start + _CHUNK // 16, k]].astype(np.float32) for k in (0, 1))
-        alike[start : start + len(a)] = ((a - b) ** 2).mean(axis=1) <= DIFFERENCE**2
+        allowed = np.clip(DIFFERENCE * np.minimum(a.std(axis=1), b.std(axis=1)), LEAST, MOST)
+        alike[start : start + len(a)] = ((a - b) ** 2).mean(axis=1) <= allowed**2
     return np.unique(np.sort(candidates[alike], axis=1), axis=0)
 
 
