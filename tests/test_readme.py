@@ -25,6 +25,7 @@ PAGES = (
     "docs/weights.md",
     "docs/unsupervised.md",
     "docs/runtime.md",
+    "docs/tracking.md",
 )
 
 
