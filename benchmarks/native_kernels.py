@@ -1,6 +1,6 @@
 """The C++ kernels against PyTorch's, operator by operator, forward and with gradients.
 
-    python benchmarks/native_kernels.py [--threads N] [--json FILE] [--only WORD]
+    python benchmarks/native_kernels.py --write docs/performance.md
 
 Both ways are called in turn, so that a spell of a busy machine falls on both; medians of wall time. Images are channels
 last, the layout in which PyTorch is fastest. A ratio above 1 says how many times faster the kernel is.
@@ -15,7 +15,7 @@ from statistics import median
 from typing import NamedTuple
 
 import torch
-from sections import machine, markdown_table, versions
+from sections import machine, markdown_table, versions, write_section
 from torch import Tensor
 
 from striate import ops
@@ -195,16 +195,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch and of the kernels")
     parser.add_argument("--json", type=Path, help="a file for the numbers")
     parser.add_argument("--only", default="", help="a word that the operator or the case must have")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this page")
     options = parser.parse_args()
     if library.library() is None:
         raise SystemExit("the native extension was not built: a C++ compiler is needed when Striate is installed")
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     rows = measure(options.only)
-    print(f"{machine()}; {versions('torch')}; kernels for {library.instruction_set()}\n")
     head = ["operator", "case", "passes", "native ms", "PyTorch ms", "ratio"]
     cells = [[*row[:3], f"{row.native:.2f}", f"{row.pytorch:.2f}", f"{row.ratio:.2f}"] for row in rows]
-    print(markdown_table(head, cells, 3))
+    where = f"{machine()}; {versions('torch')}; kernels for {library.instruction_set()}."
+    print(text := f"{where}\n\n{markdown_table(head, cells, 3)}")
+    if options.write is not None:
+        write_section(options.write, "kernels", text)
     if options.json is not None:
         report = {
             "machine": machine(),
