@@ -161,7 +161,7 @@ def test_progress_is_told(tmp_path):
     assert told == [(k, 12, "examining pictures") for k in range(1, 13)]
 
 
-def test_a_bomb_is_not_decoded(tmp_path, monkeypatch):
+def test_a_bomb_is_not_decoded(tmp_path, monkeypatch, recwarn):
     write_clean(tmp_path, per_class=1)
     (tmp_path / "train" / "cat" / "bomb.png").write_bytes(bomb())
     (tmp_path / "train" / "cat" / "worse.png").write_bytes(bomb(10_000, 10_000))  # below Pillow's own error
@@ -170,6 +170,7 @@ def test_a_bomb_is_not_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: decoded.append(self.size) or load(self))
     assert len(examine(tmp_path).of("size")) == 2
     assert set(decoded) == {(80, 64)}
+    assert not recwarn.list, "what Pillow warns of is in the finding"
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "progressive", "png", "webp", "gif", "tiff", "bmp", "ppm"])
@@ -288,6 +289,7 @@ def test_what_may_not_be_read():
         (root / "bird").chmod(0o755)
         (root / "fish").chmod(0o755)
     assert _paths(examination, "closed-folder") >= {"bird"}
+    assert "bird" not in _paths(examination, "empty-class"), "nobody knows"
     assert "cat/0.jpg" in _paths(examination, "access")
     assert "fish" in {path.split("/")[0] for finding in examination.findings for path in finding.paths}
 
@@ -353,6 +355,25 @@ def test_the_report_is_one_file_with_the_pictures(mess, tmp_path):
     assert 'alt="train/cat/copy.jpg"' in html
     assert "train/cat/bomb.png: the picture has more than" in html
     assert len(html) < 1_000_000
+
+
+def test_what_is_quite_usual_is_no_finding(tmp_path):
+    """An sRGB profile, one colour channel without content, usual other endings; a turned picture's size is as shown."""
+    write_clean(tmp_path, parts=("",))
+    profile = b"\0" * 100 + b"sRGB IEC61966-2.1"
+    (tmp_path / "cat" / "a.JPEG").write_bytes(jpeg(photo(901), icc_profile=profile))
+    no_blue = np.asarray(photo(902)).copy()
+    no_blue[:, :, 2] = 7
+    Image.fromarray(no_blue).save(tmp_path / "cat" / "b.tif")
+    photo(903).save(tmp_path / "cat" / "c.PNG")
+    (tmp_path / "cat" / "d.jfif").write_bytes(jpeg(photo(904)))
+    assert examine(tmp_path).findings == ()
+    turned = Image.Exif()
+    turned[0x0112] = 8
+    (tmp_path / "cat" / "e.jpg").write_bytes(jpeg(photo(905, (64, 80)), exif=turned))
+    examination = examine(tmp_path)
+    assert [finding.kind for finding in examination.findings] == ["turned"]
+    assert examination.statistics.smallest == examination.statistics.largest == (80, 64)
 
 
 def test_nothing_readable(tmp_path):

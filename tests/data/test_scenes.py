@@ -227,7 +227,7 @@ def test_files_can_be_excluded(scenes: Path) -> None:
 
 
 def test_the_right_task_is_named(scenes: Path) -> None:
-    with pytest.raises(InputError, match="add --task segmentation"):
+    with pytest.raises(InputError, match=r"with the option data\.task=segmentation"):
         opened(scenes, DataOptions(channels=3, size=(32, 40)))
     with pytest.raises(InputError, match="digits has a label per picture and no masks"):
         open_data("digits", OPTIONS, seed=0)

@@ -132,7 +132,7 @@ def test_the_finished_model_is_measured_in_float32(runs: dict[str, Trained], tmp
         code, out, err = striate("evaluate", path, "digits", "--json", "--threads", 1)
         assert code == 0, err
         found = json.loads(out)
-        assert (found.pop("split"), found.pop("unreadable")) == ("test", 0)
+        assert (found.pop("split"), found.pop("unreadable"), found.pop("excluded")) == ("test", 0, 0)
         assert found == json.loads(json.dumps(runs[name].evaluation.to_json()))
     _, other, _ = striate("evaluate", path, "digits", "--json", "--precision", "bf16", "--threads", 1)
     assert json.loads(other)["calibrated"]["nll"] != found["calibrated"]["nll"]

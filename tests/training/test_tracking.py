@@ -87,9 +87,9 @@ def test_a_line_of_error_terms_for_each_epoch_and_the_beginning(finished: Path) 
     assert rows[0]["error"] != rows[1]["error"]
 
 
-@pytest.mark.parametrize("steps", [3, 5, 7])
+@pytest.mark.parametrize("steps", [3, 7])
 def test_a_resumed_run_has_the_same_lines(tmp_path: Path, finished: Path, steps: int) -> None:
-    """Five or six steps an epoch: within the first, about its end, within the second."""
+    """Some six steps an epoch: within the first, within the second."""
     folder = tmp_path / "run"
     with pytest.raises(Interrupted):
         fit(RECIPE, "digits", folder, threads=1, stop=stop_at(steps), listener=TensorBoard())

@@ -46,7 +46,10 @@ def open_data(
         root = _existing_folder(where)
         opener = open_scenes if options.task == "segmentation" else open_folder
         if options.task == "classification" and is_scenes(root):
-            raise InputError(f"{root}: has pictures with masks, not a folder for each class: add --task segmentation")
+            raise InputError(
+                f"{root}: has pictures with masks, not a folder for each class: open it with the option "
+                "data.task=segmentation"
+            )
         return opener(root, options, seed=seed, classes=classes, progress=progress, memory_limit=memory_limit)
     if options.task == "segmentation":
         raise InputError(f"{known.name} has a label per picture and no masks: segmentation needs a folder with masks")

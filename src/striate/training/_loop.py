@@ -301,6 +301,11 @@ def fresh_model(recipe: Recipe, data: ImageData) -> nn.Module:
 
     Raises InputError for a network that does not classify or does not fit the data.
     """
+    if recipe.data.task != "classification":
+        raise InputError(
+            f"data.task={recipe.data.task}: training takes folders of classes; pictures with masks can be opened from "
+            "Python (striate.data.open_data) and trained by a loop of your own"
+        )
     task = card(recipe.model.name).task
     if task != "classification":
         raise InputError(

@@ -9,7 +9,7 @@ import pytest
 
 from striate.models import card, names
 from striate.training import RECIPES, Recipe, departures, named_recipe
-from striate.training._recipe import _get as get
+from striate.training._recipe import value_of as get
 from striate.training._schedule import factor
 
 # Per recipe the settings that its paper states, with their values there.
