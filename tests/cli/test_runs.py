@@ -28,7 +28,7 @@ def test_runs_are_listed(folder: Path) -> None:
     code, out, err = striate("runs", folder, "--sort", "name")
     assert code == 0, err
     head, two, one, broken = out.splitlines()
-    assert head.split() == ["run", "recipe", "model", "data", "epochs", "state", "val", "test", "time", "when"]
+    assert {"run", "model", "data", "epochs", "state", "val", "test", "time"} <= set(head.split())
     assert two.split()[:6] == [f"{folder}/deep/two", "digits-convnet", "convnet", "digits", "1/3", "interrupted"]
     assert one.split()[4:6] == ["3/3", "finished"]
     assert one.count(" %") == 2

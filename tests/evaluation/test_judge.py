@@ -93,6 +93,14 @@ def test_mistakes_are_limited_and_perfection_has_none():
     assert (perfect.worst, perfect.confused, perfect.accuracy) == ((), [], 1.0)
 
 
+def test_each_class_has_the_interval_of_its_recall():
+    logits = np.eye(3)[[0] * 9 + [1] * 3]
+    scores = judge(logits, [0] * 10 + [1] * 2, classes("a", "b", "c"), list("abcdefghijkl")).per_class
+    assert scores[0].interval == pytest.approx((0.5958, 0.9821), abs=1e-4)  # 9 of 10
+    assert scores[1].interval == wilson(2, 2)
+    assert scores[2].interval is None
+
+
 def test_a_tie_goes_to_the_first_class_everywhere():
     result = judge(np.zeros((1, 7)), [4], classes(*"abcdefg"), ["x"])
     assert (result.worst[0].prediction, result.top5_correct) == ("a", 1)

@@ -73,7 +73,7 @@ def test_a_map_lives_if_it_fires_anywhere() -> None:
     model = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(2 * 3 * 4, 2))
     with torch.no_grad():
         conv.weight.fill_(1.0)
-        conv.bias.copy_(torch.tensor([-0.5, -2.0]))
+        conv.get_parameter("bias").copy_(torch.tensor([-0.5, -2.0]))
     x = torch.zeros(2, 1, 3, 4)
     x[1, 0, 2, 1] = 1.0  # one place of one picture passes the first threshold, none the second
     assert terms(model, x, torch.tensor([0, 1]))["0"].dead == 0.5
@@ -99,7 +99,7 @@ def test_vanishing_and_exploding_are_seen() -> None:
 def test_nothing_of_the_model_is_changed(training: bool) -> None:
     model = build("convnet", classes=4, channels=1, size=(12, 12), blocks=[[1, 4, 1]], norm="batch").train(training)
     x, y = torch.randn(3, 1, 12, 12), torch.tensor([0, 1, 2])
-    cross_entropy(model(x), y).backward()
+    cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
     before = copy.deepcopy(model.state_dict())
     gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     assert terms(model, x, y)

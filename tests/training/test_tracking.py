@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from striate.data import Augmentation
 from striate.errors import InputError, StriateError
 from striate.training import (
     Diverged,
@@ -50,6 +51,7 @@ def stop_at(step: int) -> Any:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tracking") / "run"
+    torch.manual_seed(4711)
     fit(RECIPE, "digits", folder, threads=1, listener=TensorBoard())
     return folder
 
@@ -93,6 +95,7 @@ def test_a_resumed_run_has_the_same_lines(tmp_path: Path, finished: Path, steps:
     folder = tmp_path / "run"
     with pytest.raises(Interrupted):
         fit(RECIPE, "digits", folder, threads=1, stop=stop_at(steps), listener=TensorBoard())
+    torch.rand(7)  # the caller's generator is no part of it
     resume(folder, listener=TensorBoard())
     assert (folder / "error_terms.jsonl").read_text() == (finished / "error_terms.jsonl").read_text()
     clock = {"run/seconds", "run/images_per_second", "run/memory_mib"}
@@ -108,8 +111,16 @@ def test_lines_of_epochs_that_a_checkpoint_does_not_have_are_written_again(copie
     before = path.read_text()
     path.write_text(before + json.dumps({**lines(path)[-1], "epoch": 3}) + '\n{"epoch": 4, "lay')
     resume(copied)
-    assert path.read_text().startswith(before)
-    assert [row["epoch"] for row in lines(path)[:3]] == [0, 1, 2]
+    assert path.read_text() == before
+
+
+def test_the_same_pictures_are_looked_at_in_every_epoch(tmp_path: Path) -> None:
+    """With weights that stand still and pictures that are not changed, so do the error terms."""
+    still = RECIPE.replace(augmentation=Augmentation()).set(["optimizer.lr=1e-30", "model.options.dropout=0"])
+    fit(still, "digits", tmp_path / "run", threads=1)
+    first, *others = lines(tmp_path / "run" / "error_terms.jsonl")
+    assert len(others) == 2
+    assert all({**row, "epoch": 0} == first for row in others)
 
 
 def crc32c(data: bytes) -> int:
@@ -159,6 +170,20 @@ def test_tensorboard_files_say_what_the_lines_say(finished: Path) -> None:
         assert said["run/lr", row["epoch"]] == pytest.approx(row["lr"], rel=1e-6)
     for row in lines(finished / "error_terms.jsonl"):
         assert said["error/head.classifier", row["epoch"]] == pytest.approx(row["error"][2], rel=1e-6)
+
+
+def test_what_is_no_number_is_left_out(tmp_path: Path) -> None:
+    board = TensorBoard()
+    board.begin(tmp_path, [], [])
+    board.epoch({"epoch": 1, "step": 9, "train_loss": None, "val_loss": 2.0, "word": "x"})
+    board.error_terms({"epoch": 1, "layers": ["a", "b"], "error": [None, 3.0], "gradient": [1.0, None], "dead": [0, 1]})
+    assert sorted(scalars(tmp_path / "tensorboard")) == [
+        ("dead/a", 1, 0.0),
+        ("dead/b", 1, 1.0),
+        ("error/b", 1, 3.0),
+        ("gradient/a", 1, 1.0),
+        ("loss/val", 1, 2.0),
+    ]
 
 
 def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
