@@ -29,8 +29,9 @@ def test_runs_are_listed(folder: Path) -> None:
     assert code == 0, err
     head, two, one, broken = out.splitlines()
     assert {"run", "model", "data", "epochs", "state", "val", "test", "time"} <= set(head.split())
-    assert two.split()[:6] == [f"{folder}/deep/two", "digits-convnet", "convnet", "digits", "1/3", "interrupted"]
-    assert one.split()[4:6] == ["3/3", "finished"]
+    assert two.split()[0] == f"{folder}/deep/two"
+    assert {"convnet", "digits", "1/3", "interrupted"} <= set(two.split())
+    assert {"3/3", "finished"} <= set(one.split())
     assert one.count(" %") == 2
     assert two.count(" %") == 1, "no test accuracy before the end"
     assert broken.startswith(f"{folder}/broken: ")
