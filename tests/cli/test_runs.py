@@ -108,6 +108,8 @@ def test_the_table_fits_the_terminal(width: int) -> None:
 def test_evaluate_notes_each_use_of_the_test_split(trained: Trained, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained[0], run)
+    training, *_ = (run / "tests.jsonl").read_text().splitlines(keepends=True)
+    (run / "tests.jsonl").write_text(training)  # other tests may have judged the run that all of them share
     assert striate("evaluate", run, "digits", "--split", "val").code == 0
     assert len((run / "tests.jsonl").read_text().splitlines()) == 1, "the validation split is there to be looked at"
     assert striate("evaluate", run / "model.striate", "digits").code == 0
