@@ -1,5 +1,6 @@
 """Colours against their definitions, and their independence of the batch."""
 
+import colorsys
 import itertools
 
 import numpy as np
@@ -73,9 +74,22 @@ def test_the_axes_are_orthonormal_as_principal_axes_are():
     np.testing.assert_allclose(IMAGENET_AXES.T @ IMAGENET_AXES, np.eye(3), atol=3e-4)
 
 
+def test_hue_turns_the_colour_circle_of_hsv():
+    x = pictures(10, dtype=torch.float64)
+    x[0, :, :3] = 0.5  # grey
+    x[1, :, 0] = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)[:, None]  # two largest
+    result = augment(x, KEYS[:10], seed=0, epoch=0, options=Augmentation(hue=0.5)).numpy()
+    turns = 0.5 * (2 * uniform(0, 0, KEYS[:10], "augment/hue") - 1)
+    for k in range(10):
+        for i, j in np.ndindex(12, 10):
+            hue, saturation, value = colorsys.rgb_to_hsv(*x[k, :, i, j].tolist())
+            expected = colorsys.hsv_to_rgb((hue + turns[k]) % 1, saturation, value)
+            np.testing.assert_allclose(result[k, :, i, j], expected, atol=1e-12)
+
+
 def test_grey_pictures_stay_grey():
     x = pictures(8, channels=1)
-    assert torch.equal(augment(x, KEYS[:8], seed=0, epoch=0, options=Augmentation(saturation=1.0)), x)
+    assert torch.equal(augment(x, KEYS[:8], seed=0, epoch=0, options=Augmentation(saturation=1.0, hue=0.5)), x)
     options = Augmentation(brightness=0.4, contrast=0.4, saturation=0.4, lighting=0.1)
     result = augment(x, KEYS[:8], seed=0, epoch=0, options=options)
     colour = augment(x.expand(-1, 3, -1, -1).clone(), KEYS[:8], seed=0, epoch=0, options=options)

@@ -12,6 +12,7 @@ from striate.data._masks import VOID, Masks, fit_mask, read_mask, write_mask
 from striate.data._opening import open_data, open_for_evaluation
 from striate.data._options import DataOptions
 from striate.data._preprocessing import Preprocessing
+from striate.data._randaugment import OPERATIONS
 from striate.data._randomness import sample_keys, shuffled, uniform
 from striate.data._scenes import SceneSplit, require_scenes
 from striate.data._splits import ArraySplit, FolderSplit, ImageSplit
@@ -19,6 +20,7 @@ from striate.data._splits import ArraySplit, FolderSplit, ImageSplit
 __all__ = [
     "KNOWN",
     "LENET_DISTORTIONS",
+    "OPERATIONS",
     "VOID",
     "ArraySplit",
     "Augmentation",

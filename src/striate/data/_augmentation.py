@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from striate.data import _geometry as geometry
 from striate.data._colour import recolour
+from striate.data._erasing import erase
+from striate.data._randaugment import MOST, randaugment
 from striate.data._randomness import Draw, Keys
 from striate.errors import InputError
 
@@ -12,9 +14,18 @@ if TYPE_CHECKING:
     import torch
 
 _NONE: tuple[float, float] = (1.0, 1.0)
-_COLOUR = ("brightness", "contrast", "saturation", "lighting")
-_MOST = {"shift": 1, "scale": 10, "squeeze": 10, "shear": 10, "rotate": 180, "flip": 1, "crop": 10_000}
-_MOST |= {"brightness": 1, "contrast": 1, "saturation": 1, "lighting": 10}
+_COLOUR = ("brightness", "contrast", "saturation", "hue", "lighting")
+_MOST: dict[str, float] = {
+    "shift": 1,
+    "scale": 10,
+    "squeeze": 10,
+    "shear": 10,
+    "rotate": 180,
+    "flip": 1,
+    "crop": 10_000,
+}
+_MOST |= {"brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5, "lighting": 10}
+_MOST |= {"randaugment": 100, "magnitude": MOST, "erase": 1}
 
 
 @dataclass(frozen=True)
@@ -34,8 +45,14 @@ class Augmentation:
     window never reaches beyond the canvas.
 
     `brightness`, `contrast` and `saturation` 0.5 multiply by 0.5 to 1.5 the distance from black, from the mean grey and
-    from grey, in a drawn order; `lighting` adds one colour to all pixels, normally distributed along the principal axes
-    of ImageNet's colours with this times their standard deviations.
+    from grey, in a drawn order; then `hue` turns all colours by up to so many turns of the colour circle; `lighting`
+    adds one colour to all pixels, normally distributed along the principal axes of ImageNet's colours with this times
+    their standard deviations.
+
+    `randaugment` is the number of operations that RandAugment (Cubuk et al. 2020) draws for each picture, before these
+    colours, from a list of 14 (`striate.data.OPERATIONS`), all as strong as `magnitude`, 0 to 10, says. `erase` is the
+    probability with which a rectangle of `erase_area`, two shares of the picture, is filled with noise at the very end
+    (random erasing, Zhong et al. 2020).
     """
 
     shift: float = 0.0
@@ -52,15 +69,22 @@ class Augmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     lighting: float = 0.0
+    hue: float = 0.0
+    randaugment: int = 0
+    magnitude: float = 9.0
+    erase: float = 0.0
+    erase_area: tuple[float, float] = (0.02, 0.4)
 
     def __post_init__(self) -> None:
         for name, limit in _MOST.items():
             value = getattr(self, name)
             if not 0 <= value <= limit:
-                raise InputError(f"augmentation: {name} must be from 0 to {limit}, got {value}")
+                raise InputError(f"augmentation: {name} must be from 0 to {limit:g}, got {value}")
         if self.crop != int(self.crop):
             raise InputError(f"augmentation: crop must be a whole number of pixels, got {self.crop}")
-        for name, limit in {"zoom": 100, "area": 1}.items():
+        if self.randaugment != int(self.randaugment):
+            raise InputError(f"augmentation: randaugment must be a whole number of operations, got {self.randaugment}")
+        for name, limit in {"zoom": 100, "area": 1, "erase_area": 1}.items():
             pair = getattr(self, name)
             if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= limit:
                 raise InputError(
@@ -104,7 +128,8 @@ def augment(
 
     `size` (height, width) is that of the result; None: as it is. What happens to a sample depends on (seed, epoch, its
     key) alone, to the last bit on a CPU: not on its batch. Affine changes and windows are one bilinear resampling;
-    mirroring and cropping move pixels exactly; colours come last. The input stays as it is.
+    mirroring and cropping move pixels exactly; then come RandAugment, colours and, last, erasing. The input stays as it
+    is.
     """
     if canvas.ndim != 4 or not canvas.is_floating_point() or canvas.element_size() < 4:
         raise InputError(
@@ -121,6 +146,10 @@ def augment(
         return canvas[:, :, : size[0], : size[1]]
     draw = Draw(seed, epoch, keys)
     canvas = geometry.move(canvas, draw, options, size)
+    if options.randaugment:
+        canvas = randaugment(canvas, draw, options)
     if any(getattr(options, name) for name in _COLOUR):
         canvas = recolour(canvas, draw, options)
+    if options.erase:
+        canvas = erase(canvas, draw, options)
     return canvas

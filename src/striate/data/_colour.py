@@ -1,6 +1,6 @@
-"""Colours changed a little: brightness, contrast, saturation, and the light of AlexNet's colour noise."""
+"""Colours changed a little: brightness, contrast, saturation, hue, and the light of AlexNet's colour noise."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,45 +25,79 @@ IMAGENET_VARIANCES = np.array([0.2175, 0.0188, 0.0045])
 
 def recolour(canvas: "torch.Tensor", draw: Draw, options: "Augmentation") -> "torch.Tensor":
     """Return the pictures (N x C x H x W, C 1 or 3, 0..1) with other colours; raises InputError for other C."""
+    require_colours(canvas)
+    if options.brightness or options.contrast or options.saturation:
+        canvas = _enhance(canvas, draw, options)
+    if options.hue and canvas.shape[1] == 3:  # grey has none
+        canvas = turn_hue(canvas, draw.signed("hue") * options.hue)
+    if options.lighting:
+        canvas = _relight(canvas, draw, options.lighting)
+    return canvas
+
+
+def require_colours(canvas: "torch.Tensor") -> None:
+    """Raise InputError for pictures that are neither grey nor RGB."""
     if canvas.shape[1] not in {1, 3}:
         raise InputError(
             f"augment: colours can be changed in pictures of 1 or 3 channels only, these have {canvas.shape[1]}"
         )
-    if options.brightness or options.contrast or options.saturation:
-        canvas = _enhance(canvas, draw, options)
-    if options.lighting:
-        canvas = _relight(canvas, draw, options.lighting)
-    return canvas
 
 
 def _enhance(canvas: "torch.Tensor", draw: Draw, options: "Augmentation") -> "torch.Tensor":
     """Move each picture away from or towards black, its mean grey and its grey, in a drawn order (Howard 2013)."""
     import torch
 
-    def per_sample(values: NDArray[np.float64]) -> "torch.Tensor":
-        return torch.tensor(values, dtype=canvas.dtype, device=canvas.device).reshape(-1, 1, 1, 1)
-
     amounts = ((name, getattr(options, name)) for name in ("brightness", "contrast", "saturation"))
     factors = np.stack([1 + draw.signed(name) * amount for name, amount in amounts])
     order = ORDERS[np.floor(draw.unit("colour-order") * len(ORDERS)).astype(int)]
     for turn in range(3):
         kind = order[:, turn]
-        factor = per_sample(factors[kind, np.arange(len(kind))])
-        grey = _grey(canvas)
-        towards = torch.where(per_sample(kind == 1) > 0, _mean(grey), grey)
-        towards = torch.where(per_sample(kind == 0) > 0, torch.zeros_like(grey), towards)
-        canvas = (canvas + (canvas - towards) * (factor - 1)).clamp_(0, 1)  # so written, a factor of 1 changes no bit
+        grey = grey_of(canvas)
+        towards = torch.where(per_sample(kind == 1, canvas) > 0, mean_of(grey), grey)
+        towards = torch.where(per_sample(kind == 0, canvas) > 0, torch.zeros_like(grey), towards)
+        canvas = away_from(towards, canvas, factors[kind, np.arange(len(kind))])
     return canvas
 
 
-def _grey(canvas: "torch.Tensor") -> "torch.Tensor":
+def per_sample(values: NDArray[Any], canvas: "torch.Tensor") -> "torch.Tensor":
+    """Return one number per picture as N x 1 x 1 x 1, of the pictures' type and on their device."""
+    import torch
+
+    return torch.tensor(values, dtype=canvas.dtype, device=canvas.device).reshape(-1, 1, 1, 1)
+
+
+def away_from(towards: "torch.Tensor", canvas: "torch.Tensor", factors: NDArray[np.float64]) -> "torch.Tensor":
+    """Multiply each picture's distance from `towards` by its factor; values stay in 0..1."""
+    # so written, a factor of 1 changes no bit
+    return (canvas + (canvas - towards) * (per_sample(factors, canvas) - 1)).clamp_(0, 1)
+
+
+def turn_hue(canvas: "torch.Tensor", turns: NDArray[np.float64]) -> "torch.Tensor":
+    """Turn the hue of each RGB picture by so many turns of the colour circle; value and saturation (HSV) stay."""
+    import torch
+
+    value, least = canvas.amax(1, keepdim=True), canvas.amin(1, keepdim=True)
+    chroma = value - least
+    red, green, blue = canvas[:, 0:1], canvas[:, 1:2], canvas[:, 2:3]
+    per_chroma = 1 / torch.where(chroma > 0, chroma, torch.ones_like(chroma))
+    sixths = torch.where(value == green, 2 + (blue - red) * per_chroma, 4 + (red - green) * per_chroma)
+    sixths = torch.where(value == red, (green - blue) * per_chroma, sixths) + per_sample(6 * turns, canvas)
+    channels = []
+    for start in (5, 3, 1):  # f(n) = V - C max(0, min(k, 4 - k, 1)), k = (n + H) mod 6
+        k = (sixths + start) % 6
+        channels.append(value - chroma * torch.minimum(k, 4 - k).clamp(0, 1))
+    return torch.cat(channels, 1)
+
+
+def grey_of(canvas: "torch.Tensor") -> "torch.Tensor":
+    """Return the pictures' luma, N x 1 x H x W."""
     if canvas.shape[1] == 1:
         return canvas
     red, green, blue = LUMA
     return canvas[:, 0:1] * red + canvas[:, 1:2] * green + canvas[:, 2:3] * blue
 
 
-def _mean(grey: "torch.Tensor") -> "torch.Tensor":
+def mean_of(grey: "torch.Tensor") -> "torch.Tensor":
     """Return each picture's mean, N x 1 x 1 x 1; summed as integers, so that no order of adding can change a bit."""
     import torch
 

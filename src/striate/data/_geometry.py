@@ -87,11 +87,7 @@ def window(
     if options.area != (1.0, 1.0) or options.aspect > 1.0:
         low, high = options.area
         share = low + (high - low) * draw.unit("area")
-        # width / height between 1 / aspect and aspect, and so that a window of this area fits into the canvas
-        most = np.minimum(options.aspect, width / (share * height))
-        least = np.minimum(np.maximum(1 / options.aspect, share * width / height), most)
-        ratio = np.exp(np.log(least) + (np.log(most) - np.log(least)) * draw.unit("aspect"))
-        wide, tall = np.sqrt(share * ratio * (width * height)), np.sqrt(share / ratio * (width * height))
+        wide, tall = sides(share, options.aspect, draw.unit("aspect"), canvas=canvas)
     else:
         smaller, larger = options.zoom
         zoom = smaller + (larger - smaller) * draw.unit("zoom")
@@ -100,6 +96,18 @@ def window(
     right = (draw.unit("crop-x") - 0.5) * (width - wide)
     down = (draw.unit("crop-y") - 0.5) * (height - tall)
     return wide, tall, right, down
+
+
+def sides(share: Numbers, aspect: float, place: Numbers, *, canvas: tuple[int, int]) -> tuple[Numbers, Numbers]:
+    """Return width and height of rectangles that cover this share of a canvas (height, width) and fit into it.
+
+    Up to `aspect` times wider than high or the reverse; `place`, 0 to 1, says where between the two by the logarithm.
+    """
+    height, width = canvas
+    most = np.minimum(aspect, width / (share * height))
+    least = np.minimum(np.maximum(1 / aspect, share * width / height), most)
+    ratio = np.exp(np.log(least) + (np.log(most) - np.log(least)) * place)
+    return np.sqrt(share * ratio * (width * height)), np.sqrt(share / ratio * (width * height))
 
 
 def resample(

@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING
 
 from striate.data import _geometry as geometry
+from striate.data import _randaugment as randaugment
 from striate.data._augmentation import Augmentation, augment
+from striate.data._erasing import erased
 from striate.data._masks import VOID
 from striate.data._preprocessing import Preprocessing
 from striate.data._randomness import Draw, Keys
@@ -25,8 +27,11 @@ def augment_scenes(
 ) -> tuple["torch.Tensor", "torch.Tensor"]:
     """Return pictures (N x C x H x W) as `augment` changes them, and their masks (uint8 N x H x W) moved alike.
 
-    A pixel of a mask is the nearest one of the original, VOID outside of it; colours are no matter of masks.
+    A pixel of a mask is the nearest one of the original, VOID outside of it; what is erased shows nothing and is VOID;
+    colours are no matter of masks.
     """
+    import torch
+
     if masks.shape != (len(canvas), *canvas.shape[2:]):
         raise InputError(
             f"augment: expected masks {len(canvas)} x {canvas.shape[2]} x {canvas.shape[3]}, as the pictures are, got "
@@ -37,7 +42,13 @@ def augment_scenes(
     if not len(canvas):
         return pictures, masks[:, :height, :width]
     shifted = (masks + 1).float()[:, None]  # VOID, 255, becomes 0: what geometry puts outside of a picture
-    moved = geometry.move(shifted, Draw(seed, epoch, keys), options, (height, width), nearest=True)
+    draw = Draw(seed, epoch, keys)
+    moved = geometry.move(shifted, draw, options, (height, width), nearest=True)
+    for turn in randaugment.turns(draw, options):
+        moved = randaugment.move(moved, turn, options.magnitude / randaugment.MOST, nearest=True)
+    if options.erase:
+        inside = erased(draw, options, size=(height, width))
+        moved = moved.masked_fill(torch.from_numpy(inside).to(moved.device)[:, None], 0)
     return pictures, moved[:, 0].to(masks.dtype) - 1
 
 

@@ -37,6 +37,10 @@ class Draw:
     epoch: int
     keys: Keys
 
+    def bits(self, stream: str) -> Keys:
+        """Return 64 random bits each, shape (N,)."""
+        return _hash(self.seed, self.epoch, self.keys, f"augment/{stream}")
+
     def unit(self, stream: str) -> NDArray[np.float64]:
         """Return numbers uniform in [0, 1), shape (N,)."""
         return uniform(self.seed, self.epoch, self.keys, f"augment/{stream}")
