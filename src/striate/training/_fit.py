@@ -11,7 +11,7 @@ from torch import nn
 from striate.data import KNOWN, ImageData, open_data
 from striate.data.doctor import warning
 from striate.errors import InputError, StriateError
-from striate.evaluation import Evaluation, fit_temperature, judge, predict_logits
+from striate.evaluation import Evaluation
 from striate.files import write_json
 from striate.runtime import RuntimeOptions, busy, choose, products, recorded
 from striate.training import _checkpoint as checkpoint
@@ -20,6 +20,7 @@ from striate.training._loop import Trainer, fresh_model, judging_batch
 from striate.training._recipe import Recipe
 from striate.training._report import Measured, write_run_report
 from striate.training._run import Run, now, require_free
+from striate.training._task import task_of
 from striate.training._uses import evaluated, log_use
 
 CHECKPOINT_SECONDS = 30.0
@@ -155,7 +156,7 @@ def _go_on(
 
 
 def _conclude(run: Run, data: ImageData, history: list[dict[str, Any]], listener: Listener) -> Trained:
-    """Judge the best weights once on the test split, calibrate on the validation split, write evaluation and report."""
+    """Judge the best weights once on the test split, as their task does, and write evaluation and report."""
     # built as the bundle will build it and in float32, so that `evaluate` gives the same to the last bit on a CPU
     model = fresh_model(run.recipe, data).to(run.device)
     best = checkpoint.read(run.best)
@@ -163,11 +164,9 @@ def _conclude(run: Run, data: ImageData, history: list[dict[str, Any]], listener
     model.eval()
     if data.unreadable:
         listener.note(f"{len(data.unreadable)} unreadable files were left out; the report names them")
-    val, test = data.splits["val"], data.splits["test"]
-    size = judging_batch(run.recipe)
-    temperature = fit_temperature(predict_logits(model, val, data.preprocessing, batch_size=size), val.labels)
-    logits = predict_logits(model, test, data.preprocessing, batch_size=size)
-    evaluation = judge(logits, test.labels, data.classes, test.ids, temperature=temperature)
+    evaluation, temperature = task_of(run.recipe, data).conclude(
+        model, data.splits["val"], data.splits["test"], batch_size=judging_batch(run.recipe), progress=listener.progress
+    )
     weights = f"epoch {best.state['epoch']}"
     use = evaluated("train", data.name, weights, evaluation.correct, evaluation.total, own=True)
     log_use(run.folder, use)

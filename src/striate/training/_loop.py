@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from striate.data import ImageData, augment, batches, sample_keys, shuffled
+from striate.data import ImageData, batches, sample_keys, shuffled
 from striate.errors import Diverged, InputError, Interrupted, StriateError
-from striate.evaluation import judge, predict_logits
 from striate.insight import error_terms
 from striate.models import build, card
 from striate.models.auxiliary import HasAuxiliaries
@@ -22,12 +21,12 @@ from striate.training import _checkpoint as checkpoint
 from striate.training._average import WeightAverage
 from striate.training._error_terms import PICTURES, ErrorTermLog
 from striate.training._listener import Listener, Step
-from striate.training._losses import make_loss
 from striate.training._memory import peak_memory
 from striate.training._optimizer import load_state_tensors, make_optimizer, state_tensors
 from striate.training._recipe import Recipe
 from striate.training._run import Run
 from striate.training._schedule import factor
+from striate.training._task import task_of
 
 EXPLODED = 1000.0  # a loss so many times the first one is not coming back
 
@@ -40,12 +39,13 @@ class Position:
     batch: int = 0  # batches of it that are done
     step: int = 0  # steps since the beginning
     loss_sum: float = 0.0  # over the images of this epoch so far
-    correct: int = 0
-    seen: int = 0
+    correct: int = 0  # targets of this epoch so far that were predicted rightly
+    counted: int = 0  # targets that count: labels, or known pixels
+    seen: int = 0  # images
     seconds: float = 0.0  # spent in this epoch so far
     first_loss: float = math.nan
     best_epoch: int = -1
-    best_accuracy: float = -1.0
+    best_accuracy: float = -1.0  # the task's score
     best_loss: float = math.inf
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -55,7 +55,8 @@ class Position:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Position":
-        """Make a position from `to_json`'s dictionary."""
+        """Make a position from `to_json`'s dictionary; an older one has no `counted`: it counted images."""
+        values = {"counted": values.get("seen"), **values}
         return cls(**{key: value for key, value in values.items() if value is not None})
 
 
@@ -80,7 +81,7 @@ class Trainer:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.recipe.optimizer, self.model)
         self.average = WeightAverage(self.model, self.recipe.ema) if self.recipe.ema else None
-        self.loss = make_loss(self.recipe.loss)
+        self.task = task_of(self.recipe, data)
         self.position = Position()
         self.train_split = data.splits["train"]
         self.keys = sample_keys(self.train_split.ids)
@@ -124,11 +125,11 @@ class Trainer:
         while position.epoch < recipe.epochs and not self.out_of_patience():
             order = shuffled(recipe.seed, position.epoch, self.keys)
             self.model.train()
-            for indices, images, labels in batches(
+            for indices, images, targets in batches(
                 self.train_split, order, recipe.batch_size, start_batch=position.batch
             ):
                 started = time.monotonic()
-                self.step(indices, images, labels)
+                self.step(indices, images, targets)
                 position.seconds += time.monotonic() - started
                 self.tell(began, first_step)
                 if self.stop():
@@ -141,16 +142,15 @@ class Trainer:
             self.save_if_due(checkpoint_seconds)
         self.save()
 
-    def step(self, indices: np.ndarray, images: Tensor, labels: Tensor) -> None:
+    def step(self, indices: np.ndarray, images: Tensor, targets: Tensor) -> None:
         """Take one training step: everything random in it is a function of the seed and where the run is."""
         position, recipe = self.position, self.recipe
         torch.manual_seed(_seed(recipe.seed, f"step {position.step}"))  # for dropout and its like
-        inputs, labels = self.augmented(indices, images.to(self.device)), labels.to(self.device)
-        inputs = self.run.runtime.laid_out(inputs)
+        inputs, targets = self.augmented(indices, images, targets)
         lr = self.learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        logits, loss = self.outputs_and_loss(inputs, labels)
+        outputs, loss = self.outputs_and_loss(inputs, targets)
         value = float(loss.detach())
         self.require_sane(value)
         self.optimizer.zero_grad(set_to_none=True)
@@ -162,24 +162,19 @@ class Trainer:
         position.batch += 1
         if self.average is not None:
             self.average.update(self.model, position.step)
-        position.loss_sum += value * len(labels)
-        position.correct += int((logits.argmax(1) == labels).sum())
-        position.seen += len(labels)
+        correct, counted = self.task.hits(outputs, targets)
+        position.loss_sum += value * len(images)
+        position.correct += correct
+        position.counted += counted
+        position.seen += len(images)
 
-    def augmented(self, indices: np.ndarray, images: Tensor) -> Tensor:
-        """Return uint8 images as the network sees them in this epoch."""
-        preprocessing = self.data.preprocessing
-        canvas = augment(
-            preprocessing.canvas(images),
-            self.keys[indices],
-            seed=self.recipe.seed,
-            epoch=self.position.epoch,
-            options=self.recipe.augmentation,
-            size=preprocessing.input_size[1:],
-        )
-        return preprocessing.standardize(canvas)
+    def augmented(self, indices: np.ndarray, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return uint8 images and their targets as the network sees them in this epoch."""
+        images, targets = images.to(self.device), targets.to(self.device)
+        inputs, targets = self.task.augment(images, targets, self.keys[indices], self.position.epoch)
+        return self.run.runtime.laid_out(inputs), targets
 
-    def outputs_and_loss(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs_and_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and the loss, to which auxiliary classifiers add theirs with their weights."""
         auxiliaries: list[tuple[float, Tensor]] = []
         try:
@@ -193,20 +188,20 @@ class Trainer:
             if "more than 1 value per channel" not in str(error):
                 raise
             raise StriateError(
-                f"batch normalisation needs more than one value per channel and this batch has {len(labels)} image: "
+                f"batch normalisation needs more than one value per channel and this batch has {len(inputs)} image: "
                 "change the batch size so that none is left over, for example "
                 f"--set batch_size={self.recipe.batch_size + 1}"
             ) from error
         logits = logits.float()  # losses are computed in float32 whatever the products are
-        loss = self.loss(logits, labels)
+        loss = self.task.loss(logits, targets)
         for weight, output in auxiliaries:
-            loss = loss + weight * self.loss(output.float(), labels)
+            loss = loss + weight * self.task.loss(output.float(), targets)
         return logits, loss
 
     def learning_rate(self) -> float:
         """Return the learning rate of the next step: the schedule at the step's middle."""
         epoch = self.position.epoch + (self.position.batch + 0.5) / self.batches
-        errors = [1.0 - row["val_accuracy"] for row in self.position.history]
+        errors = [1.0 - row[self.task.score] for row in self.position.history]
         return self.recipe.optimizer.lr * factor(self.recipe.schedule, epoch, self.recipe.epochs, errors)
 
     def require_sane(self, loss: float) -> None:
@@ -229,24 +224,23 @@ class Trainer:
             "step": position.step,
             "lr": self.learning_rate(),
             "train_loss": position.loss_sum / position.seen,
-            "train_accuracy": position.correct / position.seen,
+            "train_accuracy": position.correct / max(position.counted, 1),
         }
         started = time.monotonic()
-        split = self.data.splits["val"]
-        size = judging_batch(self.recipe)
-        logits = predict_logits(self.judged_model(), split, self.data.preprocessing, batch_size=size)
-        measured = judge(logits, split.labels, self.data.classes, split.ids)
-        row |= {"val_loss": measured.nll, "val_accuracy": measured.accuracy}
+        measured = self.task.validate(
+            self.judged_model(), self.data.splits["val"], batch_size=judging_batch(self.recipe)
+        )
+        row |= measured.row
         seconds = position.seconds + time.monotonic() - started
         row |= {"seconds": round(seconds, 3), "images_per_second": round(position.seen / position.seconds, 1)}
         row["memory_mib"] = peak_memory(self.device)
-        if (measured.accuracy, -measured.nll) > (position.best_accuracy, -position.best_loss):
+        if (measured.score, -measured.loss) > (position.best_accuracy, -position.best_loss):
             position.best_epoch = position.epoch
-            position.best_accuracy, position.best_loss = measured.accuracy, measured.nll
+            position.best_accuracy, position.best_loss = measured.score, measured.loss
             checkpoint.write(self.run.best, self.judged_model().state_dict(), {"epoch": position.epoch + 1})
         position.history.append(row)
         position.epoch, position.batch = position.epoch + 1, 0
-        position.loss_sum, position.correct, position.seen, position.seconds = 0.0, 0, 0, 0.0
+        position.loss_sum, position.correct, position.counted, position.seen, position.seconds = 0.0, 0, 0, 0, 0.0
         self.run.write_metrics(position.history)
         self.listener.epoch(row)
 
@@ -256,11 +250,10 @@ class Trainer:
             return
         pictures = min(PICTURES, self.recipe.batch_size, len(self.train_split))
         order = shuffled(self.recipe.seed, 0, self.keys)[:pictures]
-        indices, images, labels = next(iter(batches(self.train_split, order, pictures)))
+        batch = next(iter(batches(self.train_split, order, pictures)))
         torch.manual_seed(_seed(self.recipe.seed, f"error terms {self.position.epoch}"))  # each step seeds its own
         self.model.train()
-        inputs = self.run.runtime.laid_out(self.augmented(indices, images.to(self.device)))
-        targets = labels.to(self.device)
+        inputs, targets = self.augmented(*batch)
         terms = error_terms(self.model, lambda: self.outputs_and_loss(inputs, targets)[1])
         self.listener.error_terms(log.add(self.position.epoch, terms))
 
@@ -288,7 +281,7 @@ class Trainer:
                 batch=position.batch,
                 batches=self.batches,
                 loss=position.loss_sum / position.seen,
-                accuracy=position.correct / position.seen,
+                accuracy=position.correct / max(position.counted, 1),
                 lr=self.optimizer.param_groups[0]["lr"],
                 images_per_second=position.seen / max(position.seconds, 1e-9),
                 seconds_left=pace * (self.batches * self.recipe.epochs - position.step),

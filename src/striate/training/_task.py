@@ -1,0 +1,115 @@
+"""What the loop needs to know of a task: what a batch becomes, what is minimised, and how a model is judged.
+
+All else of a training is the same for every task.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, final
+
+from torch import Tensor, nn
+
+from striate.data import ImageData, ImageSplit, Progress, augment
+from striate.data._randomness import Keys
+from striate.evaluation import Evaluation, fit_temperature, judge, predict_logits
+from striate.training._losses import make_loss
+from striate.training._recipe import Recipe
+
+
+class Validation(NamedTuple):
+    """A model on the validation split: what the epoch's line says of it, and what chooses the best epoch."""
+
+    row: dict[str, float]  # val_loss, val_accuracy ...
+    score: float  # the higher, the better, up to 1; its key in the row is the task's `score`
+    loss: float  # decides between equal scores: the lower, the better
+
+
+class Conclusion(NamedTuple):
+    """The best weights on the test split."""
+
+    evaluation: Evaluation
+    temperature: float  # calibrates probabilities: softmax(logits / temperature)
+
+
+class Task(ABC):
+    """What a network learns; one object per run, without state of its own."""
+
+    score: str  # the key of the validation score in a line of metrics.jsonl
+
+    def __init__(self, recipe: Recipe, data: ImageData) -> None:
+        self.recipe, self.data = recipe, data
+
+    @abstractmethod
+    def augment(self, images: Tensor, targets: Tensor, keys: Keys, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return uint8 pictures and their targets as the network sees them in an epoch, standardised."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return what is minimised: a mean over the targets that count."""
+
+    @abstractmethod
+    def hits(self, outputs: Tensor, targets: Tensor) -> tuple[int, int]:
+        """Return how many targets were predicted rightly, and how many count: the running accuracy."""
+
+    @abstractmethod
+    def validate(self, model: nn.Module, split: ImageSplit, *, batch_size: int) -> Validation:
+        """Judge a model on the validation split."""
+
+    @abstractmethod
+    def conclude(
+        self, model: nn.Module, val: ImageSplit, test: ImageSplit, *, batch_size: int, progress: Progress | None = None
+    ) -> Conclusion:
+        """Judge the finished model once on the test split; what is fitted to its outputs is fitted on `val`."""
+
+
+@final
+class Classification(Task):
+    """One label per picture; probabilities are calibrated."""
+
+    score = "val_accuracy"
+
+    def __init__(self, recipe: Recipe, data: ImageData) -> None:
+        super().__init__(recipe, data)
+        self.criterion = make_loss(recipe.loss)
+
+    def augment(self, images: Tensor, targets: Tensor, keys: Keys, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return pictures N x C x H x W and their labels N."""
+        preprocessing = self.data.preprocessing
+        canvas = augment(
+            preprocessing.canvas(images),
+            keys,
+            seed=self.recipe.seed,
+            epoch=epoch,
+            options=self.recipe.augmentation,
+            size=preprocessing.input_size[1:],
+        )
+        return preprocessing.standardize(canvas), targets
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the recipe's loss, a mean over the pictures."""
+        return self.criterion(outputs, targets)
+
+    def hits(self, outputs: Tensor, targets: Tensor) -> tuple[int, int]:
+        """Return how many pictures were predicted rightly, of how many."""
+        return int((outputs.argmax(1) == targets).sum()), len(targets)
+
+    def validate(self, model: nn.Module, split: ImageSplit, *, batch_size: int) -> Validation:
+        """Measure accuracy and negative log-likelihood."""
+        logits = predict_logits(model, split, self.data.preprocessing, batch_size=batch_size)
+        measured = judge(logits, split.labels, self.data.classes, split.ids)
+        row = {"val_loss": measured.nll, "val_accuracy": measured.accuracy}
+        return Validation(row, measured.accuracy, measured.nll)
+
+    def conclude(
+        self, model: nn.Module, val: ImageSplit, test: ImageSplit, *, batch_size: int, progress: Progress | None = None
+    ) -> Conclusion:
+        """Fit the temperature on the validation split, then judge."""
+        preprocessing = self.data.preprocessing
+        on_val = predict_logits(model, val, preprocessing, batch_size=batch_size, progress=progress)
+        temperature = fit_temperature(on_val, val.labels)
+        logits = predict_logits(model, test, preprocessing, batch_size=batch_size, progress=progress)
+        return Conclusion(judge(logits, test.labels, self.data.classes, test.ids, temperature=temperature), temperature)
+
+
+def task_of(recipe: Recipe, data: ImageData) -> Task:
+    """Return the recipe's task on its data."""
+    return Classification(recipe, data)
