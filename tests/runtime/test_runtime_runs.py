@@ -16,7 +16,7 @@ from striate.bundle import load, save_trained
 from striate.errors import InputError
 from striate.models import build
 from striate.ops.impl.native import library
-from striate.runtime import Runtime, RuntimeOptions, _choice, current
+from striate.runtime import Runtime, RuntimeOptions, _choice, choose, current, recorded
 from striate.training import (
     Interrupted,
     LossOptions,
@@ -118,10 +118,15 @@ def test_what_cannot_be_kept_is_refused(
         resume(folder)
 
 
-def test_a_processor_without_bfloat16(runs: dict[str, Trained], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_choice, "machine", lambda: server(features=("avx2",)))
-    with pytest.raises(InputError, match="products in bfloat16, which this processor has no instructions for; resume"):
-        resume(runs["bf16"].run.folder)
+def test_bfloat16_with_and_without_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    able, unable = server(features=("avx512f", "avx512_bf16")), server(features=("avx2",))
+    begun = {here: choose(RuntimeOptions("bf16"), here=here).to_json() for here in (able, unable)}
+    monkeypatch.setattr(_choice, "require_possible", lambda runtime: None)  # the kernels are another matter
+    for here, other, words in ((able, unable, "has instructions for, and"), (unable, able, "has no instructions for")):
+        monkeypatch.setattr(_choice, "machine", lambda here=here: here)
+        assert recorded(begun[here]).precision == "bf16"
+        with pytest.raises(InputError, match=f"products in bfloat16, which this processor {words}.*; resume it on"):
+            recorded(begun[other])
 
 
 def test_the_finished_model_is_measured_in_float32(runs: dict[str, Trained], tmp_path: Path) -> None:

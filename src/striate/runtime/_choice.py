@@ -51,13 +51,15 @@ def choose(
         "convolutions and pooling are faster with the channels innermost" if channels_last else "the recipe says so"
     )
     reasons["threads"] = "as asked for" if options.threads else f"of {here.cores} cores that this process may use"
+    precision = _precision(options, work, device, here, reasons)
     return Runtime(
-        precision=_precision(options, work, device, here, reasons),
+        precision=precision,
         channels_last=channels_last,
         threads=options.threads or _threads(here),
         native=_native(options, here, reasons),
         linear=_linear(options, here, reasons),
         keep_memory=_keep_memory(options, reasons),
+        emulated=precision == "bf16" and not _multiplies_bf16(device, here),
         keep_mib=options.keep_mib,
         reasons=reasons,
     )
@@ -82,13 +84,15 @@ def choose_for_use(
     return choose(options, channels_last=bool(before.get("channels_last", True)), here=here)
 
 
-def recorded(values: Mapping[str, Any]) -> Runtime:
+def recorded(values: Mapping[str, Any], device: str = "cpu") -> Runtime:
     """Return the runtime that a run recorded; raises InputError if this machine cannot compute as it did."""
     runtime = Runtime.from_json(values)
     require_possible(runtime)
-    if runtime.precision == "bf16" and not machine().multiplies_bf16:
+    if runtime.precision == "bf16" and runtime.emulated == _multiplies_bf16(device, machine()):
+        what = "GPU" if device.startswith("cuda") else "processor"
+        here = "has instructions for, and it began without" if runtime.emulated else "has no instructions for"
         raise InputError(
-            "runtime: this run computes products in bfloat16, which this processor has no instructions for; "
+            f"runtime: this run computes products in bfloat16, which this {what} {here}; "
             "resume it on the machine where it began, or start a new run"
         )
     return runtime
@@ -122,16 +126,22 @@ def _precision(
 
 
 def _fast_bf16(device: str, here: Machine) -> tuple[bool, str]:
+    fast = _multiplies_bf16(device, here)
     if device.startswith("cuda"):
-        import torch
-
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return fast, f"the GPU has {'' if fast else 'no '}instructions for bfloat16"
-    if not here.multiplies_bf16:
+    if not fast:
         return False, "the processor has no instructions for bfloat16"
     gain = here.rates.bf16 / here.rates.f32
     verdict = f"bfloat16 multiplies {gain:.1f} times as fast as float32 here"
     return gain >= _BF16_GAIN, verdict
+
+
+def _multiplies_bf16(device: str, here: Machine) -> bool:
+    if device.startswith("cuda"):
+        import torch
+
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return here.multiplies_bf16
 
 
 def _native(options: RuntimeOptions, here: Machine, reasons: dict[str, str]) -> str | None:

@@ -28,7 +28,7 @@ class Rates:
 
     f32: float  # torch.mm
     f32_onednn: float  # the same product by oneDNN; 0 where PyTorch has no such operator
-    bf16: float
+    bf16: float  # torch.mm; 0 where the processor has no instructions for it
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _rates() -> Rates:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         rates = Rates(**{name: float(stored[name]) for name in ("f32", "f32_onednn", "bf16")})
-        if rates.f32 > 0 and rates.bf16 > 0:
+        if rates.f32 > 0 and (rates.bf16 > 0 or not _multiplies_bf16()):
             return rates
     except (OSError, ValueError, KeyError, TypeError):  # not there, damaged, or of another version: measured anew
         pass
@@ -118,7 +118,7 @@ def measure() -> Rates:
             return Rates(
                 f32=_rate(lambda: torch.mm(a, b)),
                 f32_onednn=_rate(lambda: _onednn(a, b)) if _has_onednn() else 0.0,
-                bf16=_rate(lambda: torch.mm(*half)),
+                bf16=_rate(lambda: torch.mm(*half)) if _multiplies_bf16() else 0.0,  # emulated it takes seconds
             )
         finally:
             torch.set_num_threads(before)
@@ -154,6 +154,10 @@ def _cache_file() -> Path:
 
     key = f"{processor()}/{','.join(_features())}/{platform.node()}/{torch.__version__}"
     return Path(pooch.os_cache("striate")) / f"rates-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+
+
+def _multiplies_bf16() -> bool:
+    return bool(BF16_FEATURES & set(_features()))
 
 
 def _features() -> tuple[str, ...]:

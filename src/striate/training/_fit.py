@@ -109,7 +109,7 @@ def resume(
     listener = listener or Listener()
     run = Run.open(folder)
     _device(run.device)
-    recorded(run.runtime.to_json())
+    recorded(run.runtime.to_json(), run.device)
     root = data_root or (Path(run.data_root) if run.data_root else None)
     data = open_data(
         where or run.where,
