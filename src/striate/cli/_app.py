@@ -13,6 +13,7 @@ from striate.cli import (
     _doctor,
     _evaluate,
     _inspect,
+    _lr,
     _models,
     _predict,
     _recipes,
@@ -37,6 +38,7 @@ app = typer.Typer(
     epilog="Begin with: striate train digits",
 )
 app.command("train")(_train.train)
+app.command("lr")(_lr.lr)
 app.command("doctor")(_doctor.doctor)
 app.command("evaluate")(_evaluate.evaluate)
 app.command("runs")(_runs.runs)

@@ -91,7 +91,7 @@ def train(
     elif data is None:
         raise InputError("train: name a data set or a folder of images, for example: striate train digits")
     else:
-        chosen = _recipe(data, model, recipe, seed, settings or [])
+        chosen = recipe_of(data, model, recipe, seed, settings or [])
         if exclude is not None:
             chosen = _without(chosen, exclude)
         if show_recipe:
@@ -103,7 +103,8 @@ def train(
     _finish(run, checkpoint_every, tensorboard=tensorboard, error_terms=not no_error_terms, as_json=as_json)
 
 
-def _recipe(data: str, model: str | None, name: str | None, seed: int | None, settings: list[str]) -> "Recipe":
+def recipe_of(data: str, model: str | None, name: str | None, seed: int | None, settings: list[str]) -> "Recipe":
+    """Return the recipe that a command's options ask for."""
     from striate.models import card
     from striate.training import ModelOptions, default_recipe, named_recipe
 

@@ -1,6 +1,7 @@
 """From logits to exact metrics, calibrated probabilities and a report that anyone can open."""
 
 from striate.evaluation._calibration import Bin, Calibration, fit_temperature, probabilities
+from striate.evaluation._charts import Series, line_chart, standalone
 from striate.evaluation._evaluation import ClassScore, Evaluation, Mistake, judge
 from striate.evaluation._features import penultimate_features
 from striate.evaluation._predict import logits_of, predict_logits
@@ -13,13 +14,16 @@ __all__ = [
     "ClassScore",
     "Evaluation",
     "Mistake",
+    "Series",
     "fit_temperature",
     "judge",
+    "line_chart",
     "logits_of",
     "penultimate_features",
     "percent",
     "predict_logits",
     "printable",
     "probabilities",
+    "standalone",
     "write_report",
 ]

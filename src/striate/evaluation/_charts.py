@@ -21,6 +21,14 @@ _SMALL = 64  # pictures up to this side are kept exactly, larger ones shrunk
 _THUMBNAIL = 160
 _MOST_CELLS = 720  # pixels of the confusion picture's side, where the classes allow it
 
+_STYLE = """
+svg { background: #fff; font-family: system-ui, "Liberation Sans", sans-serif; }
+text { fill: #5d6772; font-size: 11px; } .grid { stroke: #dfe3e8; fill: none; }
+.line { fill: none; stroke-width: 1.8; stroke-linejoin: round; } .line.val { stroke: #1f7769; }
+.line.train { stroke: #b6bec7; stroke-width: 1; } .line.mark { stroke: #c8372d; stroke-dasharray: 4 3; }
+.dot { fill: #1f7769; } .dot.mark { fill: #c8372d; }
+"""  # of a file of its own: what the report's style sheet says of the same drawings, in light colours
+
 RIGHT = np.array([31, 119, 105])  # the colours of the style sheet, for the picture of large confusion matrices
 WRONG = np.array([200, 55, 45])
 
@@ -49,20 +57,30 @@ class _Axis(NamedTuple):
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
 
-def line_chart(title: str, series: Sequence[Series], *, x_label: str, log: bool = False) -> Markup:
-    """Draw lines over a common x axis; with `log` the y axis is logarithmic if values span a factor of 30 or more."""
+def line_chart(title: str, series: Sequence[Series], *, x_label: str, log: bool = False, log_x: bool = False) -> Markup:
+    """Draw lines over a common x axis; with `log` the y axis is logarithmic if values span a factor of 30 or more.
+
+    With `log_x` the x axis is logarithmic, else it has whole numbers only.
+    """
     values = [y for line in series for y in line.y if y is not None]
     places = [x for line in series for x in line.x]
     if not values:
         return Markup("")
     log = log and min(values) > 0 and max(values) >= _LOG_FROM * min(values)
-    x = _axis(min(places), max(places), _LEFT, _WIDTH - _RIGHT, whole=True)
+    x = _axis(min(places), max(places), _LEFT, _WIDTH - _RIGHT, log=log_x, whole=not log_x)
     y = _axis(min(values), max(values), _HEIGHT - _BOTTOM, _TOP, log=log)
     parts = [_grid(x, y, x_label)]
     for line in series:
         parts.extend(_line(line, x, y))
     names = ", ".join(f"{line.name} ends at {_last(line):.4g}" for line in series if _last(line) is not None)
     return _svg(title + (" (logarithmic scale)" if log else ""), names, parts)
+
+
+def standalone(drawing: Markup) -> str:
+    """Return a drawing as the text of an SVG file of its own, on white; nothing drawn is an empty picture."""
+    head, rest = str(drawing or _svg("", "", [])).split(">", 1)
+    style = f"<style>{_STYLE}</style>"
+    return f'{head} xmlns="http://www.w3.org/2000/svg" width="{2 * _WIDTH}">{style}{rest}\n'
 
 
 def reliability_chart(title: str, calibration: Calibration) -> Markup:

@@ -4,6 +4,7 @@ from striate.errors import Diverged, Interrupted
 from striate.training._fit import CHECKPOINT_SECONDS, Trained, fit, resume
 from striate.training._listener import Listener, Listeners, Step
 from striate.training._losses import rbf_map, rbf_mse
+from striate.training._lr_range import LrRange, Reading, lr_range
 from striate.training._overview import Overview, find_runs, settings_that_differ
 from striate.training._recipe import (
     LossOptions,
@@ -26,9 +27,11 @@ __all__ = [
     "Listener",
     "Listeners",
     "LossOptions",
+    "LrRange",
     "ModelOptions",
     "OptimizerOptions",
     "Overview",
+    "Reading",
     "Recipe",
     "Run",
     "ScheduleOptions",
@@ -42,6 +45,7 @@ __all__ = [
     "find_runs",
     "fit",
     "log_use",
+    "lr_range",
     "named_recipe",
     "rbf_map",
     "rbf_mse",

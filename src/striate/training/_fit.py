@@ -61,16 +61,38 @@ def fit(
     """
     listener = listener or Listener()
     require_free(folder)
-    chosen = _device(device)
+    run, data = planned(
+        recipe, where, folder, data_root=data_root, runtime=_options(runtime, threads), device=device, listener=listener
+    )
+    run.create()
+    with run.working():
+        return _go_on(run, data, checkpoint_seconds, listener, stop, error_terms=error_terms)
+
+
+def planned(
+    recipe: Recipe,
+    where: str,
+    folder: Path,
+    *,
+    data_root: Path | None,
+    runtime: RuntimeOptions | None,
+    device: str,
+    listener: Listener,
+) -> tuple[Run, ImageData]:
+    """Open the data and say how the recipe would be trained on it; nothing is written.
+
+    Raises InputError for bad data or options, and for a network that does not fit the data.
+    """
+    device = _device(device)
     data = open_data(where, recipe.data, seed=recipe.seed, data_root=data_root, progress=listener.progress)
     if where not in KNOWN and (remark := warning(data)) is not None:
         listener.note(remark)
-    model = fresh_model(recipe, data)  # a network that does not fit the data is refused before anything is written
-    chosen_runtime = choose(
-        _options(runtime, threads),
+    model = fresh_model(recipe, data)
+    chosen = choose(
+        runtime or RuntimeOptions(),
         work=products(model, data.preprocessing.input_size),
         channels_last=recipe.channels_last,
-        device=chosen,
+        device=device,
     )
     run = Run(
         folder,
@@ -79,16 +101,14 @@ def fit(
         str(data_root.resolve()) if data_root else None,
         data.classes,
         data.fingerprint,
-        chosen_runtime,
         chosen,
+        device,
         now(),
         splits={name: len(part) for name, part in data.splits.items()},
         unreadable=tuple((str(file.path), file.reason) for file in data.unreadable),
         test_fingerprint=replace(data, splits={"test": data.splits["test"]}).fingerprint,
     )
-    run.create()
-    with run.working():
-        return _go_on(run, data, checkpoint_seconds, listener, stop, error_terms=error_terms)
+    return run, data
 
 
 def resume(

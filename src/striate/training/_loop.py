@@ -4,7 +4,7 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -123,13 +123,9 @@ class Trainer:
         began = self.saved = time.monotonic()
         first_step = position.step
         while position.epoch < recipe.epochs and not self.out_of_patience():
-            order = shuffled(recipe.seed, position.epoch, self.keys)
-            self.model.train()
-            for indices, images, targets in batches(
-                self.train_split, order, recipe.batch_size, start_batch=position.batch
-            ):
+            for batch in self.rest_of_epoch():
                 started = time.monotonic()
-                self.step(indices, images, targets)
+                self.step(*batch)
                 position.seconds += time.monotonic() - started
                 self.tell(began, first_step)
                 if self.stop():
@@ -141,6 +137,12 @@ class Trainer:
             self.record_error_terms(log)
             self.save_if_due(checkpoint_seconds)
         self.save()
+
+    def rest_of_epoch(self) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+        """Return what `step` takes, batch by batch to the end of the epoch, with the model ready for it."""
+        order = shuffled(self.recipe.seed, self.position.epoch, self.keys)
+        self.model.train()
+        return batches(self.train_split, order, self.recipe.batch_size, start_batch=self.position.batch)
 
     def step(self, indices: np.ndarray, images: Tensor, targets: Tensor) -> None:
         """Take one training step: everything random in it is a function of the seed and where the run is."""
