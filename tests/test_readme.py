@@ -46,6 +46,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_idx(tmp_path / "mnist" / f"{name}-labels-idx1-ubyte.gz", np.arange(count) % 10)
     Image.new("L", (40, 30), 200).save(tmp_path / "scan.png")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # what is kept of shards
     return tmp_path
 
 

@@ -20,6 +20,7 @@ from striate.cli import (
     _report,
     _runs,
     _runtime,
+    _shards,
     _train,
     _verify,
 )
@@ -51,6 +52,7 @@ app.command("models")(_models.models)
 app.command("datasets")(_datasets.datasets)
 app.command("recipes")(_recipes.recipes)
 app.command("runtime")(_runtime.runtime)
+app.command("shards")(_shards.shards)
 
 
 def _version(asked: bool) -> None:

@@ -78,10 +78,12 @@ def doctor(
 
 
 def _folder(data: str) -> Path:
-    from striate.data import KNOWN
+    from striate.data import KNOWN, is_shards
 
     if data in KNOWN and not Path(data).is_dir():
         raise InputError(f"doctor: {data} is a known set, checked when it is read; name a folder of images")
+    if is_shards(data):
+        raise InputError(f"doctor: {data} are shards, checked when they are opened; name a folder of images")
     return Path(data)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A run folder or a bundle.", show_default=False)],
-    data: Annotated[str, typer.Argument(help="A known data set or a folder of images.", show_default=False)],
+    data: Annotated[str, typer.Argument(help="A known data set, a folder of images, or shards.", show_default=False)],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     data_root: options.DataRoot = None,
     skip_unreadable: Annotated[

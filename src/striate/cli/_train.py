@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def train(
     data: Annotated[
         str | None,
-        typer.Argument(help="A known data set (see `striate datasets`) or a folder of images.", show_default=False),
+        typer.Argument(
+            help="A known data set (see `striate datasets`), a folder of images, or shards.", show_default=False
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="The network (see `striate models`); default: the recipe's.", show_default=False)
@@ -125,12 +127,14 @@ def _without(recipe: "Recipe", exclude: Path) -> "Recipe":
 def _start(
     recipe: "Recipe", data: str, out: Path | None, data_root: Path | None, runtime: "RuntimeOptions", device: str
 ) -> "Callable[..., Trained]":
+    import re
     import time
     from functools import partial
 
     from striate.training import fit
 
-    folder = out or Path("runs") / f"{Path(data).name}-{recipe.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = re.split(r"[{*]", Path(data).name)[0].strip("-_.") or "data"  # of a pattern what comes before it
+    folder = out or Path("runs") / f"{name}-{recipe.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     return partial(fit, recipe, data, folder, data_root=data_root, runtime=runtime, device=device)
 
 

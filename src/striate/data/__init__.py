@@ -9,13 +9,16 @@ from striate.data._decode import ImageError, decode_image, fit_array
 from striate.data._exclusion import read_exclusion, write_exclusion
 from striate.data._joint import augment_scenes
 from striate.data._masks import VOID, Masks, fit_mask, read_mask, write_mask
-from striate.data._opening import open_data, open_for_evaluation
+from striate.data._opening import lasting, open_data, open_for_evaluation
 from striate.data._options import DataOptions
 from striate.data._preprocessing import Preprocessing
 from striate.data._randaugment import OPERATIONS
 from striate.data._randomness import sample_keys, shuffled, uniform
 from striate.data._scenes import SceneSplit, require_scenes
+from striate.data._shard_writing import write_shards
+from striate.data._shards import ShardSplit
 from striate.data._splits import ArraySplit, FolderSplit, ImageSplit
+from striate.data.sources.shard_files import is_shards
 
 __all__ = [
     "KNOWN",
@@ -37,6 +40,7 @@ __all__ = [
     "Progress",
     "RemoteFile",
     "SceneSplit",
+    "ShardSplit",
     "Unreadable",
     "augment",
     "augment_scenes",
@@ -44,6 +48,8 @@ __all__ = [
     "decode_image",
     "fit_array",
     "fit_mask",
+    "is_shards",
+    "lasting",
     "open_data",
     "open_for_evaluation",
     "read_exclusion",
@@ -54,4 +60,5 @@ __all__ = [
     "uniform",
     "write_exclusion",
     "write_mask",
+    "write_shards",
 ]

@@ -14,6 +14,7 @@ from striate.data._masks import Masks
 from striate.data._options import DataOptions
 from striate.data._preprocessing import Preprocessing
 from striate.data._randomness import uniform
+from striate.data._shard_store import is_url
 from striate.data._splits import ImageSplit, stratified
 from striate.data.sources.cifar import TRAIN, read_cifar10
 from striate.data.sources.digits import read_digits
@@ -21,6 +22,8 @@ from striate.data.sources.folder import MEMORY_LIMIT, open_folder, open_folder_s
 from striate.data.sources.idx import read_mnist
 from striate.data.sources.scene_layout import is_scenes
 from striate.data.sources.scenes import Meaning, open_scenes, open_scenes_split
+from striate.data.sources.shard_files import is_shards
+from striate.data.sources.shards import open_shards, open_shards_split
 from striate.errors import InputError, did_you_mean
 
 
@@ -34,7 +37,7 @@ def open_data(
     progress: Progress | None = None,
     memory_limit: int = MEMORY_LIMIT,
 ) -> ImageData:
-    """Open a known set ("digits", "mnist", "fashion-mnist", "cifar10") or a folder of images, with its three splits.
+    """Open a known set ("digits", "mnist", ...), a folder of images, or shards, with its three splits.
 
     Known sets come from `data_root`, or without it from the user's cache folder, downloaded at first; a folder that is
     named like one is meant by "./name". `seed` and the options alone decide which images are set aside for validation
@@ -42,6 +45,9 @@ def open_data(
     Raises InputError, in one sentence, for whatever is wrong with the data.
     """
     known = KNOWN.get(where) if isinstance(where, str) else None
+    if known is None and is_shards(where):
+        _require_labels(where, options)
+        return open_shards(where, options, seed=seed, classes=classes, progress=progress)
     if known is None:
         root = _existing_folder(where)
         opener = open_scenes if options.task == "segmentation" else open_folder
@@ -102,6 +108,9 @@ def open_for_evaluation(
     if isinstance(where, str) and where in KNOWN:
         data = open_data(where, options, seed=seed, data_root=data_root, classes=classes, progress=progress)
         return ImageData(data.name, classes, preprocessing, {split: data.splits[split]})
+    if is_shards(where):
+        _require_labels(where, options)
+        return open_shards_split(where, options, classes, split, seed=seed, trained_on=trained_on, progress=progress)
     root = _existing_folder(where)
     if masks is not None:
         return open_scenes_split(
@@ -124,6 +133,18 @@ def open_for_evaluation(
         progress=progress,
         memory_limit=memory_limit,
     )
+
+
+def lasting(where: str | Path) -> str:
+    """Return a known set's name or an address as it is, a path as an absolute one: what means the same tomorrow."""
+    return str(where) if where in KNOWN or is_url(str(where)) else str(Path(where).resolve())
+
+
+def _require_labels(where: str | Path, options: DataOptions) -> None:
+    if options.task == "segmentation":
+        raise InputError(
+            f"{where}: shards have a label per picture and no masks: segmentation needs a folder with masks"
+        )
 
 
 def _existing_folder(where: str | Path) -> Path:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from striate.data._decode import decode_image
 from striate.data._preprocessing import Preprocessing
-from striate.data._randomness import Keys, sample_keys
+from striate.data._randomness import Keys, sample_keys, shuffled
 from striate.errors import InputError
 
 Indices = NDArray[np.int64]
@@ -44,6 +44,10 @@ class ImageSplit(ABC):
     def keys(self) -> Keys:
         """The key of each sample's randomness, uint64 of shape (N,)."""
         return sample_keys(self.ids)
+
+    def order(self, seed: int, epoch: int) -> Indices:
+        """Return the order in which an epoch takes the samples: a permutation, a function of (seed, epoch)."""
+        return shuffled(seed, epoch, self.keys)
 
     @property
     @abstractmethod

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from striate.data import KNOWN, ImageData, open_data
+from striate.data import KNOWN, ImageData, lasting, open_data
 from striate.data.doctor import warning
 from striate.errors import InputError, StriateError
 from striate.evaluation import Evaluation
@@ -97,7 +97,7 @@ def planned(
     run = Run(
         folder,
         recipe,
-        where if where in KNOWN else str(Path(where).resolve()),
+        lasting(where),
         str(data_root.resolve()) if data_root else None,
         data.classes,
         data.fingerprint,

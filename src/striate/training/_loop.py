@@ -140,7 +140,7 @@ class Trainer:
 
     def rest_of_epoch(self) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
         """Return what `step` takes, batch by batch to the end of the epoch, with the model ready for it."""
-        order = shuffled(self.recipe.seed, self.position.epoch, self.keys)
+        order = self.train_split.order(self.recipe.seed, self.position.epoch)
         self.model.train()
         return batches(self.train_split, order, self.recipe.batch_size, start_batch=self.position.batch)
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 from striate.data._dataset import ImageData
 from striate.data.doctor._whole import IMBALANCE, TINY
+from striate.data.sources.shard_files import is_shards
 
 
 def suspicions(data: ImageData) -> list[str]:
@@ -38,6 +39,9 @@ def suspicions(data: ImageData) -> list[str]:
 
 
 def warning(data: ImageData) -> str | None:
-    """Return one line about what is suspicious in a folder opened for training, or None."""
+    """Return one line about what is suspicious in data opened for training, or None; of a folder of pictures also
+    where to ask further.
+    """
     words = suspicions(data)
-    return f"{data.name}: {'; '.join(words)} (see: striate doctor {data.name})" if words else None
+    further = "" if is_shards(data.name) else f" (see: striate doctor {data.name})"
+    return f"{data.name}: {'; '.join(words)}{further}" if words else None

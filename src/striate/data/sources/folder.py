@@ -56,7 +56,7 @@ def open_folder(
     splits = {part or "train": pool.part(part) for part in parts}
     _require_images(root / train, splits["train"], found)
     missing = [name for name in ("test", "val") if name not in splits]
-    splits |= _divide(splits["train"], missing, options, found, seed=seed, root=root)
+    splits |= divide(splits["train"], missing, options, found, seed=seed, root=root)
     ignored = tuple(path for listing in parts.values() for path in listing.ignored)
     ordered = {name: splits[name] for name in ("train", "val", "test")}
     return ImageData(str(root), found, options.preprocessing(), ordered, pool.unreadable, ignored, excluded=excluded)
@@ -105,7 +105,7 @@ def open_folder_split(
     if trained_on is not None and "" in parts:
         with suppress(InputError):  # too few images to divide: not what a model was trained on
             whole = {"train": pool.images}
-            whole |= _divide(pool.images, ["test", "val"], options, classes, seed=seed, root=root)
+            whole |= divide(pool.images, ["test", "val"], options, classes, seed=seed, root=root)
             if ImageData(str(root), classes, options.preprocessing(), whole).fingerprint == trained_on:
                 splits = {split: whole[split]}
     return ImageData(
@@ -145,7 +145,7 @@ def _read(
         if isinstance(result, str)
     )
     if unreadable and options.unreadable == "error":
-        raise _refusal(root, unreadable, len(ids))
+        raise refusal(root, unreadable, len(ids))
     kept_ids, kept_labels = [ids[k] for k in good], labels[good]
     digests = [result for result in checked.results if isinstance(result, bytes)]
     images: ImageSplit
@@ -229,11 +229,18 @@ def _check(
     return _Checked(results, images)
 
 
-def _refusal(root: Path, unreadable: Sequence[Unreadable], total: int, most: int = 3) -> InputError:
+def refusal(
+    root: str | Path,
+    unreadable: Sequence[Unreadable],
+    total: int,
+    what: str = "files cannot be read as pictures",
+    most: int = 3,
+) -> InputError:
+    """Return the error that names the first of what cannot be used and says how to go on without."""
     first = "; ".join(f"{file.path}: {file.reason}" for file in unreadable[:most])
     more = f"; and {len(unreadable) - most} more" if len(unreadable) > most else ""
     return InputError(
-        f"{root}: {len(unreadable)} of {total} files cannot be read as pictures ({first}{more}); to go on without them "
+        f"{root}: {len(unreadable)} of {total} {what} ({first}{more}); to go on without them "
         "set data.unreadable=skip (--skip-unreadable when evaluating)"
     )
 
@@ -246,10 +253,13 @@ def _require_images(place: Path, split: ImageSplit, classes: ClassMap) -> None:
             )
 
 
-def _divide(
-    split: ImageSplit, missing: Sequence[str], options: DataOptions, classes: ClassMap, *, seed: int, root: Path
+def divide(
+    split: ImageSplit, missing: Sequence[str], options: DataOptions, classes: ClassMap, *, seed: int, root: str | Path
 ) -> dict[str, ImageSplit]:
-    """Return the training split and the missing ones, all made from what was given for training."""
+    """Return the training split and the missing ones, all made from what was given for training.
+
+    Where a sample goes depends on its content's hash and the seed. Raises InputError for a class too small to divide.
+    """
     if not missing:
         return {}
     keys = np.frombuffer(b"".join(digest[:8] for digest in split.digests), dtype="<u8").astype(np.uint64)
@@ -258,7 +268,7 @@ def _divide(
     chosen = np.full(len(split), "train", dtype="<U5")
     for label, name in enumerate(classes):
         members = np.flatnonzero(split.labels == label)
-        if len(members) <= len(missing):
+        if 0 < len(members) <= len(missing):
             raise InputError(
                 f"{root}: class {name!r} has {len(members)} images, too few to set some aside for "
                 f"{' and '.join(missing)}: at least {len(missing) + 1} are needed"
