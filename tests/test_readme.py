@@ -12,6 +12,7 @@ from PIL import Image
 
 from commands import striate
 from pictures import write_idx, write_photos
+from striate.training.recipes import _choice
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
@@ -47,6 +48,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image.new("L", (40, 30), 200).save(tmp_path / "scan.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # what is kept of shards
+    monkeypatch.setattr(_choice, "MOST_EPOCHS", 2)  # a dozen pictures of noise are seen 200 times otherwise
     return tmp_path
 
 

@@ -104,3 +104,38 @@ def test_every_model_has_a_card_and_trains_a_step(name: str) -> None:
     optimizer.step()
     assert torch.isfinite(loss)
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+def test_the_layers_outputs_by_name() -> None:
+    """Those of the modules, ReLU included: what is seen of a dense layer is what the next one gets."""
+    model = build("convnet", size=(8, 6), blocks=[[1, 4, 1], [1, 6, 0]], dense=[5], dropout=0.2).eval()
+    x = torch.randn(2, 1, 8, 6)
+    seen = model.features(x)
+    assert list(seen) == ["block1", "block2", "average", "flatten", "dense1", "dropout", "classifier", "logits"]
+    first = model.get_submodule("blocks.block1")(x)
+    torch.testing.assert_close(seen["block1"], first)
+    second = model.get_submodule("blocks.block2")(first)
+    hidden = model.get_submodule("head.dense1")(second.mean((2, 3))).relu()
+    torch.testing.assert_close(seen["dense1"], hidden)
+    torch.testing.assert_close(seen["logits"], model(x))
+
+
+def test_recomputed_blocks_have_the_same_gradients_and_statistics() -> None:
+    plain, again = (build("convnet", size=(8, 8), blocks=[[2, 4, 1], [1, 6, 0]], recompute=r) for r in (False, True))
+    again.load_state_dict(plain.state_dict())
+    x = torch.randn(4, 1, 8, 8)
+    for model in (plain, again):
+        model.train()(x).square().sum().backward()
+    for (name, one), other in zip(plain.named_parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, msg=name)
+    for (name, one), other in zip(plain.named_buffers(), again.buffers(), strict=True):
+        torch.testing.assert_close(one, other, msg=name)
+    kept: list[int] = []
+    for model in (plain, again):
+        saved: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, saved=saved: saved.append(t.numel()) or t, lambda t: t):
+            model(x)
+        kept.append(sum(saved))
+    assert kept[1] < kept[0] / 2, "what leads to a block's output is not kept"
+    with pytest.raises(InputError, match="convnet: recompute must be true or false, got 1"):
+        build("convnet", recompute=1)

@@ -159,10 +159,9 @@ def test_evaluation_is_deterministic_whatever_the_batch(name: str) -> None:
         assert torch.equal(model(x), logits)
         assert_near(model(x[1:2]), logits[1:2], name)
         assert model(x[:0]).shape == (0, *expected[1:])
-        if hasattr(model, "features"):
-            seen = model.features(x)  # type: ignore[operator]
-            assert list(seen)[-1] == "logits"
-            assert_near(seen["logits"], logits, name)
+        seen = model.features(x)  # type: ignore[operator]
+        assert list(seen)[-1] == "logits"
+        assert_near(seen["logits"], logits, name)
 
 
 def assert_near(found: Tensor, expected: Tensor, name: str, tolerance: float = 1e-4) -> None:

@@ -18,6 +18,7 @@ from striate.data._scenes import SceneSplit, require_scenes
 from striate.data._shard_writing import write_shards
 from striate.data._shards import ShardSplit
 from striate.data._splits import ArraySplit, FolderSplit, ImageSplit
+from striate.data.sources.layout import count_training
 from striate.data.sources.shard_files import is_shards
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "augment",
     "augment_scenes",
     "batches",
+    "count_training",
     "decode_image",
     "fit_array",
     "fit_mask",

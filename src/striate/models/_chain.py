@@ -37,13 +37,8 @@ class Chain(nn.Module):
     def run_part(self, part: str, x: Tensor) -> Tensor:
         """Return the output of one part, recomputed in the backward pass if it was asked for."""
         module = self.get_submodule(part)
-        if part in self.recompute and torch.is_grad_enabled():
-            output: Tensor = checkpoint(
-                module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(module))
-            )
-            return output
-        result: Tensor = module(x)
-        return result
+        output: Tensor = recomputed(module, x) if part in self.recompute else module(x)
+        return output
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return every part's output by the paper's name, the last one also as "logits"."""
@@ -60,6 +55,17 @@ class Chain(nn.Module):
         for part in self.order:
             x = self.run_part(part, x)
         return x
+
+
+def recomputed(module: nn.Module, x: Tensor) -> Tensor:
+    """Return a module's output, which the backward pass computes again instead of keeping what led to it."""
+    if not torch.is_grad_enabled():
+        plain: Tensor = module(x)
+        return plain
+    output: Tensor = checkpoint(
+        module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(module))
+    )
+    return output
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from striate.errors import InputError
+from striate.models._chain import recomputed, require_flag, require_images
 from striate.nn import Conv, Dropout, MaxPool
 
 
@@ -28,19 +29,31 @@ BLOCKS = (Block(2, 32), Block(2, 64), Block(2, 128))
 class ConvNet(nn.Module):
     """Blocks of convolutions and pooling, then dense layers: N x C x H x W -> logits N x classes."""
 
-    def __init__(self, blocks: nn.Sequential, head: nn.Sequential, input_size: tuple[int, int, int]) -> None:
+    def __init__(
+        self, blocks: nn.Sequential, head: nn.Sequential, input_size: tuple[int, int, int], *, recompute: bool = False
+    ) -> None:
         super().__init__()
-        self.input_size = input_size
+        self.input_size, self.recompute = input_size, recompute
         self.blocks = blocks
         self.head = head
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits, N x classes."""
-        if x.shape[1:] != self.input_size:
-            c, h, w = self.input_size
-            raise InputError(f"convnet: the input {tuple(x.shape)} is not N x {c} x {h} x {w}")
-        logits: torch.Tensor = self.head(self.blocks(x))
+        require_images("convnet", x, self.input_size, None)
+        for block in self.blocks:
+            x = recomputed(block, x) if self.recompute else block(x)
+        logits: torch.Tensor = self.head(x)
         return logits
+
+    def features(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what every block ("block1" ...) and part of the head gives, after ReLU; the last also as "logits"."""
+        require_images("convnet", x, self.input_size, None)
+        seen: dict[str, torch.Tensor] = {}
+        for name, part in (*self.blocks.named_children(), *self.head.named_children()):
+            x = part(x)
+            seen[name.replace("relu", "dense")] = x
+        seen["logits"] = x
+        return seen
 
 
 def convnet(
@@ -54,12 +67,14 @@ def convnet(
     norm: Literal["batch", "none"] = "batch",
     pool: Literal["flatten", "average"] = "average",
     dropout: float = 0.0,
+    recompute: bool = False,
 ) -> ConvNet:
     """Build the network of figure 5.9 for images of `size` (default 32 x 32).
 
     `blocks` are (convolutions, maps, pools) each; `dense` the widths of hidden dense layers before the classifier;
     `pool` how the last maps become a vector: "flatten" as in the figure, or "average" over each map. Convolutions have
-    same padding, ReLU and He initialisation. Raises InputError when the pooling leaves no pixel.
+    same padding, ReLU and He initialisation. `recompute` runs each block again in the backward pass instead of keeping
+    what it computed. Raises InputError when the pooling leaves no pixel.
     """
     rows = [_block(row) for row in _listed("blocks", blocks)]
     if any(not _whole(width, 1) for width in _listed("dense", dense)):
@@ -90,7 +105,8 @@ def convnet(
     if dropout:
         head.add_module("dropout", Dropout(dropout))
     head.add_module("classifier", nn.Linear(features, classes))
-    model = ConvNet(layers, head, (channels, height, width))
+    require_flag("convnet", "recompute", recompute)
+    model = ConvNet(layers, head, (channels, height, width), recompute=recompute)
     _initialize(model)
     return model
 

@@ -1,8 +1,10 @@
 """The recipe that a data set and a network get together."""
 
+from pathlib import Path
+
 import pytest
 
-from striate.data import open_data
+from striate.data import DataOptions, count_training, open_data
 from striate.training import RECIPES, default_recipe, named_recipe
 
 
@@ -42,3 +44,43 @@ def test_every_recipe_builds_a_preprocessing_for_every_set() -> None:
         model = named_recipe(name).model.name
         for data in ("digits", "mnist", "fashion-mnist", "cifar10", "folder"):
             default_recipe(data, model).data.preprocessing()
+
+
+def write_names(root: Path, per_class: int) -> None:
+    """Two classes of so many files, which nobody opens."""
+    for name in ("daisy", "rose"):
+        (root / name).mkdir(parents=True)
+        for k in range(per_class):
+            (root / name / f"{k}.jpg").touch()
+
+
+@pytest.mark.parametrize(
+    ("pictures", "epochs"),
+    [(8, 200), (400, 200), (2000, 85), (4000, 43), (12_000, 20)],  # three quarters of them are trained on
+)
+def test_a_folder_of_fewer_pictures_is_gone_through_more_often(tmp_path: Path, pictures: int, epochs: int) -> None:
+    """128,000 pictures in all, between 20 and 200 epochs."""
+    write_names(tmp_path, pictures // 2)
+    chosen = default_recipe(str(tmp_path))
+    assert chosen == named_recipe("photos").replace(epochs=epochs)
+    assert default_recipe(str(tmp_path), "resnet-18") == named_recipe("resnet-18"), "its paper says how long"
+
+
+def test_what_is_trained_on_is_counted_without_what_is_set_aside(tmp_path: Path) -> None:
+    options = DataOptions(val_fraction=0.25, test_fraction=0.25)
+    write_names(tmp_path / "train", 8)
+    assert count_training(tmp_path, options) == 8
+    write_names(tmp_path / "val", 5)
+    assert count_training(tmp_path, options) == 12
+    write_names(tmp_path / "test", 5)
+    assert count_training(tmp_path, options) == 16
+
+
+@pytest.mark.parametrize("kind", ["missing", "file", "without classes"])
+def test_what_is_no_folder_of_classes_is_left_to_those_who_open_it(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "place"
+    if kind == "file":
+        place.touch()
+    elif kind == "without classes":
+        place.mkdir()
+    assert default_recipe(str(place)) == named_recipe("photos")

@@ -5,6 +5,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from striate.data._options import DataOptions
 from striate.errors import InputError
 
 PARTS = ("train", "val", "test")
@@ -49,6 +50,17 @@ def list_parts(root: Path) -> dict[str, Listing]:
             "train, val and test, or keep class folders only"
         )
     return {"": list_classes(root, "")}
+
+
+def count_training(root: Path, options: DataOptions) -> int:
+    """Return about how many files of a folder would be trained on; none is opened.
+
+    Raises InputError as `list_parts` does.
+    """
+    parts = list_parts(root)
+    files = sum(len(names) for names in next(iter(parts.values())).files.values())
+    aside = {"val": options.val_fraction, "test": options.test_fraction}
+    return round(files * (1 - sum(share for part, share in aside.items() if part not in parts)))
 
 
 def list_classes(root: Path, part: str) -> Listing:

@@ -1,13 +1,19 @@
 """Which recipe a data set and a network get when nobody names one."""
 
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
+from striate.data import count_training
+from striate.errors import InputError
 from striate.models import card
 from striate.training._recipe import ModelOptions, Recipe
 from striate.training.recipes._data import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN
 from striate.training.recipes._names import RECIPES, named_recipe
 
+# A folder is seen until so many pictures have been trained on in all, but in no fewer and no more epochs than these.
+PICTURES_IN_ALL, FEWEST_EPOCHS, MOST_EPOCHS = 128_000, 20, 200
 BY_DATA = {"digits": "digits", "mnist": "lenet5", "fashion-mnist": "small-images", "cifar10": "small-color-images"}
 
 
@@ -30,9 +36,10 @@ PICTURES = {
 def default_recipe(data: str, model: str | None = None) -> Recipe:
     """Return the recipe for a known data set or a folder (any other word), for its usual or the named model.
 
-    A network with a recipe of its own brings it, fitted to the channels, means and symmetry of a known set.
+    A network with a recipe of its own brings it, fitted to the channels, means and symmetry of a known set. Others are
+    trained on a folder for as many epochs as the number of its pictures asks for.
     """
-    recipe = named_recipe(BY_DATA.get(data, "photos"))
+    recipe = named_recipe(BY_DATA[data]) if data in BY_DATA else lasting(named_recipe("photos"), Path(data))
     if model is None or model == recipe.model.name:
         return recipe
     card(model)
@@ -41,6 +48,14 @@ def default_recipe(data: str, model: str | None = None) -> Recipe:
     if model == "convnet" and recipe.model.name == "lenet5":
         return named_recipe("digits-convnet")
     return recipe.replace(model=ModelOptions(model))
+
+
+def lasting(recipe: Recipe, folder: Path) -> Recipe:
+    """Return the recipe with the epochs for the pictures in a folder; what is no such folder is told of elsewhere."""
+    with suppress(InputError):
+        pictures = count_training(folder, recipe.data)
+        return recipe.replace(epochs=min(max(round(PICTURES_IN_ALL / max(pictures, 1)), FEWEST_EPOCHS), MOST_EPOCHS))
+    return recipe
 
 
 def fitted(recipe: Recipe, data: str) -> Recipe:
