@@ -1,8 +1,10 @@
-"""Runs the command line inside the test's process, as a user would from a shell."""
+"""Runs the command line inside the test's process, as a user would from a shell, or as one without privileges."""
 
 import contextlib
 import io
+import os
 import sys
+from collections.abc import Iterator
 from typing import NamedTuple
 from unittest import mock
 
@@ -29,3 +31,16 @@ def striate(*arguments: object, stdin: str = "") -> Outcome:
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
     return Outcome(code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def without_privileges() -> Iterator[None]:
+    """Be an ordinary user for a while, whom permissions bind."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

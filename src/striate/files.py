@@ -5,13 +5,15 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from striate.errors import StriateError
 
 PART = ".part"  # the ending of temporary files: what a killed process leaves behind is known by it
+_AGAIN = 0.1  # seconds between two looks at a lock
 
 
 @contextlib.contextmanager
@@ -33,6 +35,43 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def alone(path: Path, waiting: Callable[[], None]) -> Iterator[bool]:
+    """Hold the lock file `path` in the block, after whoever holds it; `waiting` is called once if somebody does.
+
+    Yields whether it is held: not where the system or the file system has no such locks. A process that is killed holds
+    nothing any more; the file itself stays. Raises StriateError if it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise StriateError(_explain(path, error)) from error
+    with file:
+        told = False
+        while (held := _try_lock(file.fileno())) is None:
+            if not told:
+                waiting()
+                told = True
+            time.sleep(_AGAIN)  # rather than in the system, where Ctrl-C would not be heard
+        yield held
+
+
+def _try_lock(file: int) -> bool | None:
+    """Return True if the lock is ours now, None if it is another's, False where there are no locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    except OSError:  # a file system without locks
+        return False
+    return True
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -1,6 +1,5 @@
 """Folders of images: every layout, what can be wrong, skipped files, and the split that adding files cannot move."""
 
-import contextlib
 import os
 import shutil
 import tempfile
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from commands import without_privileges
 from striate.data import ArraySplit, ClassMap, DataOptions, FolderSplit, Preprocessing, open_data, open_for_evaluation
 from striate.errors import InputError
 
@@ -40,19 +40,6 @@ def message_of(root, options=OPTIONS, **arguments):
 
 def everything(data):
     return {name: part for part, split in data.splits.items() for name in split.ids}
-
-
-@contextlib.contextmanager
-def without_privileges():
-    """Be an ordinary user for a while, whom permissions bind."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from striate.cli import (
+    _cache,
     _compare,
     _datasets,
     _doctor,
@@ -50,6 +51,7 @@ app.command("inspect")(_inspect.inspect)
 app.command("compare")(_compare.compare)
 app.command("models")(_models.models)
 app.command("datasets")(_datasets.datasets)
+app.command("cache")(_cache.cache)
 app.command("recipes")(_recipes.recipes)
 app.command("runtime")(_runtime.runtime)
 app.command("shards")(_shards.shards)

@@ -1,7 +1,7 @@
 """`striate train`: from image files to a checked model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -40,6 +40,20 @@ def train(
         ),
     ] = None,
     data_root: options.DataRoot = None,
+    cache: Annotated[
+        bool | None,
+        typer.Option(
+            "--cache/--no-cache",
+            help="Keep the folder's decoded pictures on disk, for later epochs and runs; a resumed run as it began.",
+            show_default=False,
+        ),
+    ] = None,
+    cache_folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Where --cache keeps them; default: see `striate cache`.", show_default=False
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="The seed of everything random; default 0.", show_default=False)
     ] = None,
@@ -81,6 +95,7 @@ def train(
 
     striate train --resume runs/flowers
     """
+    kept = _cache(cache, cache_folder)
     if resume is not None:
         chosen_anew = (out, recipe, exclude, precision, threads, no_native or None, keep_memory)
         if device != "auto" or any(flag is not None for flag in chosen_anew):
@@ -89,7 +104,7 @@ def train(
                 "kernels: leave out --out, --recipe, --exclude, --device, --precision, --threads, --no-native and "
                 "--keep-memory"
             )
-        run: Callable[..., Trained] = _resume(resume, data, data_root, model, seed, settings)
+        run: Callable[..., Trained] = _resume(resume, data, data_root, kept, model, seed, settings)
     elif data is None:
         raise InputError("train: name a data set or a folder of images, for example: striate train digits")
     else:
@@ -100,7 +115,7 @@ def train(
             options.print_json(chosen.to_json())
             return
         asked = options.runtime_options(precision, threads, no_native, keep_memory)
-        run = _start(chosen, data, out, data_root, asked, device)
+        run = _start(chosen, data, out, data_root, kept or None, asked, device)
     tensorboard = tensorboard or (resume is not None and (resume / "tensorboard").is_dir())
     _finish(run, checkpoint_every, tensorboard=tensorboard, error_terms=not no_error_terms, as_json=as_json)
 
@@ -124,8 +139,27 @@ def _without(recipe: "Recipe", exclude: Path) -> "Recipe":
     return recipe.replace(data=replace(recipe.data, exclude=read_exclusion(exclude)))
 
 
+def _cache(wanted: bool | None, folder: Path | None) -> Path | Literal[False] | None:
+    """Return the folder of caches that was asked for, False for none, None if nothing was said."""
+    if wanted is False:
+        if folder is not None:
+            raise InputError("--no-cache and --cache-folder contradict each other: leave one out")
+        return False
+    if wanted and folder is None:
+        from striate.data import cache_folder
+
+        return cache_folder()
+    return folder
+
+
 def _start(
-    recipe: "Recipe", data: str, out: Path | None, data_root: Path | None, runtime: "RuntimeOptions", device: str
+    recipe: "Recipe",
+    data: str,
+    out: Path | None,
+    data_root: Path | None,
+    cache: Path | None,
+    runtime: "RuntimeOptions",
+    device: str,
 ) -> "Callable[..., Trained]":
     import re
     import time
@@ -135,13 +169,14 @@ def _start(
 
     name = re.split(r"[{*]", Path(data).name)[0].strip("-_.") or "data"  # of a pattern what comes before it
     folder = out or Path("runs") / f"{name}-{recipe.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return partial(fit, recipe, data, folder, data_root=data_root, runtime=runtime, device=device)
+    return partial(fit, recipe, data, folder, data_root=data_root, cache=cache, runtime=runtime, device=device)
 
 
 def _resume(
     folder: Path,
     data: str | None,
     data_root: Path | None,
+    cache: Path | Literal[False] | None,
     model: str | None,
     seed: int | None,
     settings: list[str] | None,
@@ -155,7 +190,7 @@ def _resume(
     if model and model != asked.model.name:
         asked = asked.replace(model=ModelOptions(model))
     run.require_same_recipe(asked)
-    return partial(resume, folder, where=data, data_root=data_root)
+    return partial(resume, folder, where=data, data_root=data_root, cache=cache)
 
 
 def _finish(

@@ -2,6 +2,7 @@
 
 from striate.data._augmentation import LENET_DISTORTIONS, Augmentation, augment
 from striate.data._batches import Batch, batches
+from striate.data._cache import Cache, amount, cache_folder, decoded_anew
 from striate.data._catalog import KNOWN, KnownSet, RemoteFile
 from striate.data._classmap import ClassMap
 from striate.data._dataset import ImageData, Progress, Unreadable
@@ -29,6 +30,7 @@ __all__ = [
     "ArraySplit",
     "Augmentation",
     "Batch",
+    "Cache",
     "ClassMap",
     "DataOptions",
     "FolderSplit",
@@ -43,11 +45,14 @@ __all__ = [
     "SceneSplit",
     "ShardSplit",
     "Unreadable",
+    "amount",
     "augment",
     "augment_scenes",
     "batches",
+    "cache_folder",
     "count_training",
     "decode_image",
+    "decoded_anew",
     "fit_array",
     "fit_mask",
     "is_shards",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from striate.data._cache import Cache
 from striate.data._catalog import KNOWN, KnownSet
 from striate.data._classmap import ClassMap
 from striate.data._dataset import ImageData, Progress
@@ -36,27 +37,40 @@ def open_data(
     classes: ClassMap | None = None,
     progress: Progress | None = None,
     memory_limit: int = MEMORY_LIMIT,
+    cache: Cache | None = None,
 ) -> ImageData:
     """Open a known set ("digits", "mnist", ...), a folder of images, or shards, with its three splits.
 
     Known sets come from `data_root`, or without it from the user's cache folder, downloaded at first; a folder that is
     named like one is meant by "./name". `seed` and the options alone decide which images are set aside for validation
     (and for testing, where the source has no test split). With `classes` the data must have just these.
+    With a `cache` the pictures of a folder are decoded once and read from there from then on: the same bytes.
     Raises InputError, in one sentence, for whatever is wrong with the data.
     """
     known = KNOWN.get(where) if isinstance(where, str) else None
     if known is None and is_shards(where):
         _require_labels(where, options)
+        if cache is not None:
+            raise InputError(f"a cache keeps the pictures of a folder; {where} are shards: leave the cache out")
         return open_shards(where, options, seed=seed, classes=classes, progress=progress)
     if known is None:
         root = _existing_folder(where)
-        opener = open_scenes if options.task == "segmentation" else open_folder
         if options.task == "classification" and is_scenes(root):
             raise InputError(
                 f"{root}: has pictures with masks, not a folder for each class: open it with the option "
                 "data.task=segmentation"
             )
-        return opener(root, options, seed=seed, classes=classes, progress=progress, memory_limit=memory_limit)
+        if options.task == "segmentation":
+            if cache is not None:
+                raise InputError("a cache keeps pictures with one label each; with masks (segmentation) leave it out")
+            return open_scenes(root, options, seed=seed, classes=classes, progress=progress, memory_limit=memory_limit)
+        return open_folder(
+            root, options, seed=seed, classes=classes, progress=progress, memory_limit=memory_limit, cache=cache
+        )
+    if cache is not None:
+        raise InputError(
+            f"a cache keeps the pictures of a folder; {known.name} is in memory anyway: leave the cache out"
+        )
     if options.task == "segmentation":
         raise InputError(f"{known.name} has a label per picture and no masks: segmentation needs a folder with masks")
     if options.exclude:

@@ -1,8 +1,8 @@
 """Pictures with masks, to be loaded by index."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, final
 
@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from striate.data._decode import decode_image
 from striate.data._masks import Mask, Masks, fit_mask, read_mask
 from striate.data._preprocessing import Preprocessing
-from striate.data._splits import ImageSplit, default_threads
+from striate.data._splits import ImageSplit
+from striate.data._threads import in_threads
 from striate.errors import InputError
 
 
@@ -67,10 +68,10 @@ class SceneSplit(ImageSplit):
             kept: NDArray[np.uint8] = self.loaded.images[rows]
             return kept
         images = np.empty((len(rows), self.preprocessing.channels, *self.preprocessing.size), np.uint8)
-        with ThreadPoolExecutor(threads or default_threads()) as pool:
-            paths = (self.root / self.ids[k] for k in rows)
-            for k, image in enumerate(pool.map(lambda path: decode_image(path, self.preprocessing), paths)):
-                images[k] = image
+        paths = [self.root / self.ids[k] for k in rows]
+        decode = partial(decode_image, preprocessing=self.preprocessing)
+        for k, image in enumerate(in_threads(decode, paths, threads=threads)):
+            images[k] = image
         return images
 
     def targets(self, indices: ArrayLike) -> Mask:
@@ -80,9 +81,12 @@ class SceneSplit(ImageSplit):
             masks: Mask = self.loaded.masks[rows]
             return masks
         masks = np.empty((len(rows), *self.preprocessing.size), np.uint8)
-        for k, row in enumerate(rows):
-            masks[k] = fit_mask(self.truth(int(row)), self.preprocessing)
+        for k, mask in enumerate(in_threads(self._fitted, rows.tolist())):
+            masks[k] = mask
         return masks
+
+    def _fitted(self, row: int) -> Mask:
+        return fit_mask(self.truth(row), self.preprocessing)
 
     def truth(self, row: int) -> Mask:
         """Return a mask at its own size as it is in the file: classes or VOID, uint8 H x W; raises ImageError."""

@@ -1,7 +1,6 @@
 """Pictures within tar files, read at their places: for sets too large or too far away for a file per picture."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import final
 
@@ -12,7 +11,8 @@ from striate.data._decode import ImageError, decode_image
 from striate.data._preprocessing import Preprocessing
 from striate.data._randomness import sample_keys, shuffled
 from striate.data._shard_store import Range, ShardStore
-from striate.data._splits import ImageSplit, Indices, content_digest, default_threads
+from striate.data._splits import ImageSplit, Indices, content_digest
+from striate.data._threads import in_threads
 
 WINDOW = 8  # shards whose samples are mixed with each other
 
@@ -81,9 +81,8 @@ class ShardSplit(ImageSplit):
             k, row = along[at], int(rows[along[at]])
             images[k] = decode_image(self._checked(row, contents[at]), self.preprocessing, name=self.ids[row])
 
-        with ThreadPoolExecutor(threads or default_threads()) as pool:
-            for _ in pool.map(decode, range(len(rows))):
-                pass
+        for _ in in_threads(decode, range(len(rows)), threads=threads):
+            pass
         return images
 
     def subset(self, rows: ArrayLike) -> "ShardSplit":

@@ -1,12 +1,10 @@
 """Labelled images that can be loaded by index, from memory or from files."""
 
 import hashlib
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
-from itertools import repeat
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
 
@@ -14,8 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from striate.data._decode import decode_image
+from striate.data._pack import Pack
 from striate.data._preprocessing import Preprocessing
 from striate.data._randomness import Keys, sample_keys, shuffled
+from striate.data._threads import default_threads, in_threads
 from striate.errors import InputError
 
 Indices = NDArray[np.int64]
@@ -103,21 +103,49 @@ class ArraySplit(ImageSplit):
         return ArraySplit([self.ids[k] for k in rows], self.labels[rows], self.images[rows], digests)
 
 
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Where the pictures of a split lie in a pack; `damaged` is called whenever one is not as it was written."""
+
+    pack: Pack
+    rows: Indices
+    damaged: Callable[[], None]
+
+    def read(self, samples: Indices, images: NDArray[np.uint8], *, threads: int | None = None) -> list[int]:
+        """Read the pictures of `samples` into `images`, and return which of them could not be read."""
+
+        def some(chunk: range) -> list[int]:
+            return [k for k in chunk if not self.pack.read(int(self.rows[samples[k]]), images[k])]
+
+        count = threads or default_threads()
+        chunks = [range(k, len(samples), count) for k in range(count)]  # a file is read faster at several places
+        failed = [k for part in in_threads(some, chunks, threads=count) for k in part]
+        if failed:
+            self.damaged()
+        return failed
+
+
 @final
 class FolderSplit(ImageSplit):
-    """Images decoded from files each time they are loaded: for sets that do not fit in memory.
+    """Images decoded from files each time they are loaded, or read from a pack that holds them decoded.
 
-    An id is the file's path under `root`, with "/" between folders.
+    For sets that do not fit in memory. An id is the file's path under `root`, with "/" between folders.
     """
 
     in_memory = False
 
     def __init__(
-        self, root: Path, ids: Sequence[str], labels: ArrayLike, preprocessing: Preprocessing, digests: list[bytes]
+        self,
+        root: Path,
+        ids: Sequence[str],
+        labels: ArrayLike,
+        preprocessing: Preprocessing,
+        digests: list[bytes],
+        kept: Kept | None = None,
     ) -> None:
-        """Take the files' paths under `root`, their labels and the hashes of their contents."""
+        """Take the files' paths under `root`, their labels, the hashes of their contents, and where they are kept."""
         super().__init__(ids, labels)
-        self.root, self.preprocessing, self._digests = root, preprocessing, digests
+        self.root, self.preprocessing, self._digests, self.kept = root, preprocessing, digests, kept
 
     @property
     def digests(self) -> list[bytes]:
@@ -125,31 +153,30 @@ class FolderSplit(ImageSplit):
         return self._digests
 
     def load(self, indices: ArrayLike, *, threads: int | None = None) -> NDArray[np.uint8]:
-        """Decode the images at `indices` with some threads (default: one per core, at most 8); raises ImageError."""
+        """Load the images at `indices` with some threads (default: one per core, at most 8); raises ImageError.
+
+        What a pack does not give as it was written is decoded from its file: the same bytes.
+        """
         rows = _as_rows(indices)
-        paths = [self.root / self.ids[k] for k in rows]
         images = np.empty((len(rows), self.preprocessing.channels, *self.preprocessing.size), np.uint8)
-        with ThreadPoolExecutor(threads or default_threads()) as pool:
-            for k, image in enumerate(pool.map(decode_image, paths, repeat(self.preprocessing))):
-                images[k] = image
+        left = range(len(rows)) if self.kept is None else self.kept.read(rows, images, threads=threads)
+        paths = [self.root / self.ids[rows[k]] for k in left]
+        decode = partial(decode_image, preprocessing=self.preprocessing)
+        for k, image in zip(left, in_threads(decode, paths, threads=threads), strict=True):
+            images[k] = image
         return images
 
     def subset(self, rows: ArrayLike) -> "FolderSplit":
         """Return the split of the samples at `rows`, in that order."""
         rows = _as_rows(rows)
         ids, digests = [self.ids[k] for k in rows], [self._digests[k] for k in rows]
-        return FolderSplit(self.root, ids, self.labels[rows], self.preprocessing, digests)
+        kept = self.kept and replace(self.kept, rows=self.kept.rows[rows])
+        return FolderSplit(self.root, ids, self.labels[rows], self.preprocessing, digests, kept)
 
 
 def content_digest(data: bytes) -> bytes:
     """Return 16 bytes that stand for a content (BLAKE2b)."""
     return hashlib.blake2b(data, digest_size=16).digest()
-
-
-def default_threads() -> int:
-    """Return the number of decoding threads: one per core this process may use, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores)
 
 
 def stratified(labels: NDArray[np.int64], scores: NDArray[np.float64], fraction: float) -> NDArray[np.bool_]:

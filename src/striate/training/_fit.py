@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
 
-from striate.data import KNOWN, ImageData, lasting, open_data
+from striate.data import KNOWN, Cache, ImageData, decoded_anew, lasting, open_data
 from striate.data.doctor import warning
 from striate.errors import InputError, StriateError
 from striate.evaluation import Evaluation
@@ -43,6 +43,7 @@ def fit(
     folder: Path,
     *,
     data_root: Path | None = None,
+    cache: Path | None = None,
     threads: int | None = None,
     runtime: RuntimeOptions | None = None,
     device: str = "auto",
@@ -53,6 +54,7 @@ def fit(
 ) -> Trained:
     """Train `recipe` on the data `where` (a known set's name or a folder of images) in a new run `folder`.
 
+    `cache` is a folder in which the decoded pictures of a folder are kept (docs/data.md); training is the same.
     `runtime` says how it is computed (docs/runtime.md), `threads` is short for one of its settings.
     Writes the recipe, metrics, checkpoints (about every `checkpoint_seconds`), evaluation and report. `stop` is asked
     after each step; once it is true, a checkpoint is written and Interrupted raised. `error_terms`: note those of all
@@ -62,7 +64,14 @@ def fit(
     listener = listener or Listener()
     require_free(folder)
     run, data = planned(
-        recipe, where, folder, data_root=data_root, runtime=_options(runtime, threads), device=device, listener=listener
+        recipe,
+        where,
+        folder,
+        data_root=data_root,
+        cache=cache,
+        runtime=_options(runtime, threads),
+        device=device,
+        listener=listener,
     )
     run.create()
     with run.working():
@@ -75,6 +84,7 @@ def planned(
     folder: Path,
     *,
     data_root: Path | None,
+    cache: Path | None = None,
     runtime: RuntimeOptions | None,
     device: str,
     listener: Listener,
@@ -84,7 +94,16 @@ def planned(
     Raises InputError for bad data or options, and for a network that does not fit the data.
     """
     device = _device(device)
-    data = open_data(where, recipe.data, seed=recipe.seed, data_root=data_root, progress=listener.progress)
+    data = open_data(
+        where,
+        recipe.data,
+        seed=recipe.seed,
+        data_root=data_root,
+        progress=listener.progress,
+        cache=Cache(cache, listener.note) if cache else None,
+    )
+    if (remark := decoded_anew(data)) is not None:
+        listener.note(remark)
     if where not in KNOWN and (remark := warning(data)) is not None:
         listener.note(remark)
     model = fresh_model(recipe, data)
@@ -107,6 +126,7 @@ def planned(
         splits={name: len(part) for name, part in data.splits.items()},
         unreadable=tuple((str(file.path), file.reason) for file in data.unreadable),
         test_fingerprint=replace(data, splits={"test": data.splits["test"]}).fingerprint,
+        cache=str(cache.resolve()) if cache else None,
     )
     return run, data
 
@@ -116,6 +136,7 @@ def resume(
     *,
     where: str | None = None,
     data_root: Path | None = None,
+    cache: Path | Literal[False] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     listener: Listener | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -123,14 +144,15 @@ def resume(
 ) -> Trained:
     """Take an interrupted run to its end: on a CPU, to the same bits as if it had never been interrupted.
 
-    `where` and `data_root` are needed only if the data has moved. Raises InputError if the folder is no run, its recipe
-    was changed, or the data is not the one the run began with.
+    `where` and `data_root` are needed only if the data has moved. `cache`: None for the run's own, False for none.
+    Raises InputError if the folder is no run, its recipe was changed, or the data is not the one the run began with.
     """
     listener = listener or Listener()
     run = Run.open(folder)
     _device(run.device)
     recorded(run.runtime.to_json(), run.device)
     root = data_root or (Path(run.data_root) if run.data_root else None)
+    kept = Path(run.cache) if run.cache and cache is None else cache
     data = open_data(
         where or run.where,
         run.recipe.data,
@@ -138,6 +160,7 @@ def resume(
         data_root=root,
         classes=run.classes,
         progress=listener.progress,
+        cache=Cache(kept, listener.note) if kept else None,
     )
     if data.fingerprint != run.fingerprint:
         raise InputError(

@@ -42,6 +42,7 @@ class Run:
     splits: dict[str, int] = field(default_factory=dict)  # pictures in each
     unreadable: tuple[tuple[str, str], ...] = ()  # files that were left out, and why
     test_fingerprint: str = ""  # of the test split alone
+    cache: str | None = None  # the folder in which decoded pictures are kept
 
     @property
     def threads(self) -> int:
@@ -113,6 +114,7 @@ class Run:
                 "splits": self.splits,
                 "unreadable": self.unreadable,
                 "test_fingerprint": self.test_fingerprint,
+                "cache": self.cache,
             },
         )
 
@@ -139,6 +141,7 @@ class Run:
                 splits=values.get("splits", {}),
                 unreadable=tuple((path, reason) for path, reason in values.get("unreadable", ())),
                 test_fingerprint=values.get("test_fingerprint", ""),
+                cache=values.get("cache"),
                 **{key: values[key] for key in ("where", "data_root", "fingerprint", "device", "created")},
             )
         except InputError:

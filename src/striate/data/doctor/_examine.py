@@ -7,7 +7,7 @@ from pathlib import Path
 
 from striate.data._dataset import Progress
 from striate.data._preprocessing import Preprocessing
-from striate.data._splits import default_threads
+from striate.data._threads import default_threads
 from striate.data.doctor._copies import copies
 from striate.data.doctor._findings import Examination, File, worst_first
 from striate.data.doctor._pictures import collective, refused, singular

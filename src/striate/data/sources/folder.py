@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from striate.data._cache import Cache
 from striate.data._classmap import ClassMap, listed
 from striate.data._dataset import ImageData, Progress, Unreadable
 from striate.data._decode import ImageError, decode_image, read_picture
@@ -17,12 +17,12 @@ from striate.data._exclusion import require_known
 from striate.data._options import DataOptions
 from striate.data._preprocessing import Preprocessing
 from striate.data._randomness import uniform
-from striate.data._splits import ArraySplit, FolderSplit, ImageSplit, content_digest, default_threads
+from striate.data._splits import ArraySplit, FolderSplit, ImageSplit, Kept, content_digest
+from striate.data._threads import in_threads
 from striate.data.sources.layout import Listing, entries, list_classes, list_parts
 from striate.errors import InputError
 
 MEMORY_LIMIT = 1 << 30  # bytes of decoded images; opening a folder may take twice as much for a moment
-_CHUNK = 256  # files under way at a time: as long as it takes to stop
 
 
 def open_folder(
@@ -33,6 +33,7 @@ def open_folder(
     classes: ClassMap | None = None,
     progress: Progress | None = None,
     memory_limit: int = MEMORY_LIMIT,
+    cache: Cache | None = None,
 ) -> ImageData:
     """Open `root` with train/, val/ and test/ (the last two may be missing) or with class folders alone.
 
@@ -40,6 +41,7 @@ def open_folder(
     hashing their contents with `seed`: where a picture goes depends on nothing else, so adding or renaming files moves
     no other one, and copies of a picture stay together (only a class that would get no image in a split gives one up).
     Decoded images stay in memory where all fit into `memory_limit` bytes; else they are decoded when they are needed.
+    With a `cache` they are read from there, whatever their number, and only what is new or changed is decoded.
     Raises InputError for a layout, a class or (unless options.unreadable is "skip") a file that is wrong.
     """
     parts = list_parts(root)
@@ -52,7 +54,7 @@ def open_folder(
         raise InputError(f"{root / train}: expected at least two class folders, found only {found.names[0]!r}")
     if classes is not None:
         classes.require_same(found, str(root))
-    pool = _read(root, parts, found, options, progress=progress, memory_limit=memory_limit)
+    pool = _read(root, parts, found, options, progress=progress, memory_limit=memory_limit, cache=cache)
     splits = {part or "train": pool.part(part) for part in parts}
     _require_images(root / train, splits["train"], found)
     missing = [name for name in ("test", "val") if name not in splits]
@@ -133,11 +135,16 @@ def _read(
     *,
     progress: Progress | None,
     memory_limit: int,
+    cache: Cache | None = None,
 ) -> _Pool:
     """Label every file by its folder, and decode it."""
     ids, labels, of_part = _label(root, parts, classes)
     preprocessing = options.preprocessing()
-    checked = _check([root / name for name in ids], preprocessing, progress, memory_limit)
+    if cache is None:
+        checked = _check([root / name for name in ids], preprocessing, progress, memory_limit)
+    else:
+        opened = cache.open(root, ids, preprocessing, progress)
+        checked = _Checked(opened.results, None, opened.kept)
     good = np.flatnonzero([not isinstance(result, str) for result in checked.results])
     unreadable = tuple(
         Unreadable(str(root / name), result)
@@ -150,7 +157,8 @@ def _read(
     digests = [result for result in checked.results if isinstance(result, bytes)]
     images: ImageSplit
     if checked.images is None:
-        images = FolderSplit(root, kept_ids, kept_labels, preprocessing, digests)
+        kept = checked.kept and replace(checked.kept, rows=checked.kept.rows[good])
+        images = FolderSplit(root, kept_ids, kept_labels, preprocessing, digests, kept)
     else:
         values = checked.images if len(good) == len(ids) else checked.images[good]
         images = ArraySplit(kept_ids, kept_labels, values, digests)
@@ -196,10 +204,11 @@ def _label(
 
 @dataclass(frozen=True)
 class _Checked:
-    """Per file the hash of its content, or why it cannot be decoded; and the decoded images if they are to be kept."""
+    """Per file the hash of its content, or why it cannot be decoded; and decoded images, in memory or in a cache."""
 
     results: list[bytes | str]
     images: NDArray[np.uint8] | None
+    kept: Kept | None = None
 
 
 def _check(
@@ -220,12 +229,10 @@ def _check(
         return content_digest(data)
 
     results: list[bytes | str] = []
-    with ThreadPoolExecutor(default_threads()) as pool:
-        for start in range(0, len(paths), _CHUNK):
-            for result in pool.map(examine, range(start, min(start + _CHUNK, len(paths)))):
-                results.append(result)
-                if progress:
-                    progress(len(results), len(paths), "checking images")
+    for result in in_threads(examine, range(len(paths))):
+        results.append(result)
+        if progress:
+            progress(len(results), len(paths), "checking images")
     return _Checked(results, images)
 
 

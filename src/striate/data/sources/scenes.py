@@ -1,7 +1,6 @@
 """Splits from a folder of pictures with masks: each pair is read when it is opened, so no surprise comes later."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,12 +18,12 @@ from striate.data._options import DataOptions
 from striate.data._preprocessing import Preprocessing
 from striate.data._randomness import uniform
 from striate.data._scenes import Loaded, Scene, SceneSplit
-from striate.data._splits import ImageSplit, content_digest, default_threads
+from striate.data._splits import ImageSplit, content_digest
+from striate.data._threads import in_threads
 from striate.data.sources.folder import MEMORY_LIMIT
 from striate.data.sources.scene_layout import VOID_NAME, Pair, SceneListing, list_scenes, read_names
 from striate.errors import InputError
 
-_CHUNK = 256  # files under way at a time: as long as it takes to stop
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -322,10 +321,8 @@ def _divide(
 
 def _in_threads(function: Callable[[T], R], items: Sequence[T], progress: Progress | None, what: str) -> list[R]:
     results: list[R] = []
-    with ThreadPoolExecutor(default_threads()) as pool:
-        for start in range(0, len(items), _CHUNK):
-            for result in pool.map(function, items[start : start + _CHUNK]):
-                results.append(result)
-                if progress:
-                    progress(len(results), len(items), what)
+    for result in in_threads(function, items):
+        results.append(result)
+        if progress:
+            progress(len(results), len(items), what)
     return results

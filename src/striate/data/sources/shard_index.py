@@ -16,7 +16,8 @@ from striate.data._dataset import Progress
 from striate.data._decode import FILE_LIMIT, ImageError, decode_image
 from striate.data._preprocessing import Preprocessing
 from striate.data._shard_store import Reading, ShardStore
-from striate.data._splits import content_digest, default_threads
+from striate.data._splits import content_digest
+from striate.data._threads import default_threads
 from striate.errors import InputError, StriateError
 from striate.files import write_text
 
