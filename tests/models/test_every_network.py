@@ -5,6 +5,9 @@ default suite are written down. What is special about a network is tested in the
 """
 
 import copy
+import inspect
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,9 @@ HEAVY = (
 )
 # one network of each kind, for what is the same within a family
 KINDS = ("lenet5", "convnet", "alexnet", "nin-cifar10", "vgg-a-lrn", "googlenet", "inception-v3", "resnet-18")
+
+# networks that can recompute their blocks: those of which no test of their own says that it changes nothing
+RECOMPUTED = ("dilated-frontend", "deformable-deeplab-resnet101", "inception-resnet-v2")
 
 DEEPEST = ("-1001", "-1202")  # a rounding error grows a hundredfold through so many fresh layers
 
@@ -145,6 +151,54 @@ def test_it_trains(name: str) -> None:
             if training_loss(name, model, x) < loss:
                 return
     pytest.fail(f"no step along the gradient lowers the loss of {loss.item()}")
+
+
+def can_recompute(name: str) -> bool:
+    module, function = card(name).builder.split(":")
+    return "recompute" in inspect.signature(getattr(import_module(module), function)).parameters
+
+
+def test_all_but_the_shallow_networks_can_recompute() -> None:
+    """Those of many layers, where memory for what they compute matters."""
+    without = {name for name in TRAINABLE if not can_recompute(name)}
+    assert without == {"lenet5", "lenet5-modern", "alexnet", "alexnet-single", "nin-cifar10", "nin-imagenet"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in RECOMPUTED else pytest.mark.slow)
+        for name in TRAINABLE
+        if can_recompute(name) and not name.endswith(DEEPEST)
+    ],
+)
+def test_recomputing_blocks_changes_nothing_but_memory(name: str) -> None:
+    """The same loss, gradients and statistics, dropout included; far fewer numbers are kept for the backward pass."""
+    found = []
+    for recompute in (False, True):
+        model = small(name, recompute=recompute).train()
+        kept: list[int] = []
+        hooks = torch.autograd.graph.saved_tensors_hooks(partial(_noted, kept), lambda tensor: tensor)
+        torch.manual_seed(3)
+        with hooks:
+            loss = training_loss(name, model, pictures(model, 3))
+        loss.backward()  # type: ignore[no-untyped-call]
+        found.append((model, loss, sum(kept)))
+    (plain, loss, much), (again, same, little) = found
+    assert torch.equal(loss, same)
+    assert little < much
+    for (key, one), other in zip(plain.named_parameters(), again.parameters(), strict=True):
+        if one.grad is None or other.grad is None:
+            assert one.grad is other.grad, key
+        else:
+            assert_near(other.grad, one.grad, name)
+    for one, other in zip(plain.buffers(), again.buffers(), strict=True):
+        torch.testing.assert_close(other, one)
+
+
+def _noted(kept: list[int], tensor: Tensor) -> Tensor:
+    kept.append(tensor.numel())
+    return tensor
 
 
 @pytest.mark.parametrize("name", picked(TRAINABLE))
