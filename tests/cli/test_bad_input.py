@@ -339,6 +339,9 @@ def test_a_disk_that_fills_up_during_a_checkpoint(tmp_path: Path) -> None:
         arguments = ("--threads", 1, "--checkpoint-every", 0, "--set", "epochs=1", "--set", "batch_size=256")
         (disk / "ballast").write_bytes(bytes(600_000))
         outcome = striate("train", "digits", "--out", run, *arguments)
+        refused(outcome, "the run needs up to", "MiB left; free some space", code=1)
+        assert not run.exists(), "said before, not after"
+        outcome = striate("train", "digits", "--out", run, "--no-forecast", *arguments)
         refused(outcome, "no space left", "free some space", code=1)
         saved = checkpoint.latest(run / "checkpoints")
         assert saved is not None

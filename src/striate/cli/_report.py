@@ -30,10 +30,14 @@ def report(
     striate report runs/flowers --out flowers.html --data photos/
     """
     from striate.cli._show import show
+    from striate.training import Run, read_forecast
     from striate.training import report as write
 
     with show() as listener:
         path, reason = write(run, out, where=data, data_root=data_root, progress=listener.progress)
         if reason:
             listener.note(reason)
+        known = read_forecast(Run.open(run).forecast)
+        if known is not None and known[1] is not None:
+            listener.note(known[1].beside(known[0]))
     print(path)

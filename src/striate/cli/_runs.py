@@ -86,8 +86,7 @@ _ORDERS = {"when": _by_when, "val": _by_val, "name": _by_name}
 
 def _cells(one: "Overview") -> dict[str, str]:
     """A run's row, by the columns' names."""
-    from striate.cli._show import duration
-    from striate.evaluation import percent, printable
+    from striate.evaluation import duration, percent, printable
 
     run, times = one.run, len(one.uses)
     test = percent(one.test) if one.test is not None else ""
@@ -172,8 +171,7 @@ def _value(value: Any) -> str:
 
 
 def _results(found: "Sequence[Overview]") -> list[list[str]]:
-    from striate.cli._show import duration
-    from striate.evaluation import percent
+    from striate.evaluation import duration, percent
 
     rows = [
         ("state", [one.state for one in found]),

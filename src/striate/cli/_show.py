@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from striate.evaluation import duration
 from striate.training import Listener, Step
 
 if TYPE_CHECKING:
@@ -141,16 +142,6 @@ def summary(row: dict[str, Any]) -> str:
         f"{part} loss {row[f'{part}_loss']:.4f} acc {100 * row[f'{part}_accuracy']:6.2f} %" for part in ("train", "val")
     )
     return f"epoch {row['epoch']:>3}  {train}  {val}  {row['seconds']:.1f} s  {row['images_per_second']:,.0f} img/s"
-
-
-def duration(seconds: float) -> str:
-    """Write a time span for a person: 8 s, 3 min 5 s, 2 h 10 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _running(step: Step) -> str:

@@ -1,17 +1,19 @@
 """`striate train`: from image files to a checked model."""
 
+import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from striate.cli import _options as options
+from striate.cli._forecast import foresee
 from striate.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from striate.runtime import RuntimeOptions
     from striate.training import Recipe, Trained
 
 
@@ -78,6 +80,12 @@ def train(
     no_error_terms: Annotated[
         bool, typer.Option("--no-error-terms", help="Do not measure the layers' error terms once an epoch.")
     ] = False,
+    forecast: Annotated[
+        bool, typer.Option("--forecast", help="Only say what the training would take, and do nothing.")
+    ] = False,
+    no_forecast: Annotated[
+        bool, typer.Option("--no-forecast", help="Do not measure first what the training will take.")
+    ] = False,
     show_recipe: Annotated[
         bool, typer.Option("--show-recipe", help="Print the recipe as JSON and do nothing.")
     ] = False,
@@ -95,6 +103,8 @@ def train(
 
     striate train --resume runs/flowers
     """
+    if forecast and (resume is not None or no_forecast):
+        raise InputError("--forecast looks ahead at a new run: leave out --resume and --no-forecast")
     kept = _cache(cache, cache_folder)
     if resume is not None:
         chosen_anew = (out, recipe, exclude, precision, threads, no_native or None, keep_memory)
@@ -115,7 +125,34 @@ def train(
             options.print_json(chosen.to_json())
             return
         asked = options.runtime_options(precision, threads, no_native, keep_memory)
-        run = _start(chosen, data, out, data_root, kept or None, asked, device)
+        folder = out or Path("runs") / _name(data, chosen)
+        if forecast:
+            foresee(
+                chosen,
+                data,
+                folder,
+                as_json=as_json,
+                data_root=data_root,
+                cache=kept or None,
+                runtime=asked,
+                device=device,
+                checkpoint_seconds=checkpoint_every,
+                error_terms=not no_error_terms,
+            )
+            return
+        from striate.training import fit
+
+        run = partial(
+            fit,
+            chosen,
+            data,
+            folder,
+            data_root=data_root,
+            cache=kept or None,
+            runtime=asked,
+            device=device,
+            forecast=not no_forecast,
+        )
     tensorboard = tensorboard or (resume is not None and (resume / "tensorboard").is_dir())
     _finish(run, checkpoint_every, tensorboard=tensorboard, error_terms=not no_error_terms, as_json=as_json)
 
@@ -152,24 +189,12 @@ def _cache(wanted: bool | None, folder: Path | None) -> Path | Literal[False] | 
     return folder
 
 
-def _start(
-    recipe: "Recipe",
-    data: str,
-    out: Path | None,
-    data_root: Path | None,
-    cache: Path | None,
-    runtime: "RuntimeOptions",
-    device: str,
-) -> "Callable[..., Trained]":
+def _name(data: str, recipe: "Recipe") -> str:
+    """Return the usual name of a run's folder."""
     import re
-    import time
-    from functools import partial
-
-    from striate.training import fit
 
     name = re.split(r"[{*]", Path(data).name)[0].strip("-_.") or "data"  # of a pattern what comes before it
-    folder = out or Path("runs") / f"{name}-{recipe.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return partial(fit, recipe, data, folder, data_root=data_root, cache=cache, runtime=runtime, device=device)
+    return f"{name}-{recipe.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _resume(
@@ -181,8 +206,6 @@ def _resume(
     seed: int | None,
     settings: list[str] | None,
 ) -> "Callable[..., Trained]":
-    from functools import partial
-
     from striate.training import ModelOptions, Run, resume
 
     run = Run.open(folder)
@@ -213,7 +236,11 @@ def _finish(
 
 
 def _result(trained: "Trained") -> dict[str, Any]:
+    from striate.training import read_forecast
+
     run = trained.run
+    known = read_forecast(run.forecast)
+    foreseen = {} if known is None else {"forecast": known[0].to_json(), "taken": known[1] and known[1]._asdict()}
     return {
         "split": "test",
         **trained.evaluation.to_json(),
@@ -222,6 +249,7 @@ def _result(trained: "Trained") -> dict[str, Any]:
         "run": str(run.folder),
         "report": str(run.report),
         "bundle": str(run.bundle),
+        **foreseen,
     }
 
 

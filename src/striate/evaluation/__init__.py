@@ -6,7 +6,7 @@ from striate.evaluation._evaluation import ClassScore, Evaluation, Mistake, judg
 from striate.evaluation._features import penultimate_features
 from striate.evaluation._predict import logits_of, predict_logits
 from striate.evaluation._report import write_report
-from striate.evaluation._text import percent, printable
+from striate.evaluation._text import duration, percent, printable
 
 __all__ = [
     "Bin",
@@ -15,6 +15,7 @@ __all__ = [
     "Evaluation",
     "Mistake",
     "Series",
+    "duration",
     "fit_temperature",
     "judge",
     "line_chart",

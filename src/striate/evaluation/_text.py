@@ -44,6 +44,16 @@ def percent(value: float | None) -> str:
     return f"{shown} %"
 
 
+def duration(seconds: float) -> str:
+    """Write a time span for a person: 8 s, 3 min 5 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def printable(text: object) -> str:
     """Return text fit to be shown: control characters and broken encodings become the replacement sign."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))

@@ -2,6 +2,7 @@
 
 from striate.runtime._allocator import memory_kept
 from striate.runtime._choice import RuntimeOptions, busy, choose, choose_for_use, recorded
+from striate.runtime._free_memory import free_memory
 from striate.runtime._machine import Machine, Rates, machine, processor
 from striate.runtime._runtime import PRECISIONS, Precision, Runtime, current, require_possible
 from striate.runtime._work import products
@@ -17,6 +18,7 @@ __all__ = [
     "choose",
     "choose_for_use",
     "current",
+    "free_memory",
     "machine",
     "memory_kept",
     "processor",

@@ -1,7 +1,9 @@
 """Training that can be trusted: `fit` a `Recipe`, `resume` a run exactly."""
 
 from striate.errors import Diverged, Interrupted
-from striate.training._fit import CHECKPOINT_SECONDS, Trained, fit, resume
+from striate.training._disk import require_room
+from striate.training._fit import CHECKPOINT_SECONDS, Trained, fit, forecast, resume
+from striate.training._forecast import Forecast, Taken, read_forecast
 from striate.training._listener import Listener, Listeners, Step
 from striate.training._losses import rbf_map, rbf_mse
 from striate.training._lr_range import LrRange, Reading, lr_range
@@ -23,6 +25,7 @@ __all__ = [
     "CHECKPOINT_SECONDS",
     "RECIPES",
     "Diverged",
+    "Forecast",
     "Interrupted",
     "Listener",
     "Listeners",
@@ -36,6 +39,7 @@ __all__ = [
     "Run",
     "ScheduleOptions",
     "Step",
+    "Taken",
     "TensorBoard",
     "Trained",
     "Use",
@@ -44,12 +48,15 @@ __all__ = [
     "evaluated",
     "find_runs",
     "fit",
+    "forecast",
     "log_use",
     "lr_range",
     "named_recipe",
     "rbf_map",
     "rbf_mse",
+    "read_forecast",
     "report",
+    "require_room",
     "resume",
     "settings_that_differ",
     "smoke",

@@ -28,12 +28,16 @@ class Checkpoint(NamedTuple):
 
 
 def write(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write one checkpoint file; a SHA-256 of tensors and state goes along. Raises StriateError if the disk is full."""
+    """Write one checkpoint file. Raises StriateError if the disk is full."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(packed(tensors, state))
+
+
+def packed(tensors: dict[str, Tensor], state: dict[str, Any]) -> bytes:
+    """Return the content of a checkpoint file; a SHA-256 of tensors and state goes along."""
     flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps(state, allow_nan=False)
-    metadata = {"format": str(FORMAT), "state": text, "sha256": _digest(flat, text)}
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(flat, metadata=metadata))
+    return save(flat, metadata={"format": str(FORMAT), "state": text, "sha256": _digest(flat, text)})
 
 
 def read(path: Path) -> Checkpoint:

@@ -1,5 +1,6 @@
 """From a recipe and data to a trained, measured and reported model; and on from where a run stopped."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,20 +11,25 @@ from torch import nn
 
 from striate.data import KNOWN, Cache, ImageData, decoded_anew, lasting, open_data
 from striate.data.doctor import warning
-from striate.errors import InputError, StriateError
+from striate.errors import Diverged, InputError, StriateError
 from striate.evaluation import Evaluation
 from striate.files import write_json
 from striate.runtime import RuntimeOptions, busy, choose, products, recorded
 from striate.training import _checkpoint as checkpoint
+from striate.training._disk import needed_mib, require_room
+from striate.training._forecast import Forecast, note_taken, read_forecast
 from striate.training._listener import Listener
 from striate.training._loop import Trainer, fresh_model, judging_batch
 from striate.training._recipe import Recipe
+from striate.training._rehearsal import Rehearsal
 from striate.training._report import Measured, write_run_report
 from striate.training._run import Run, now, require_free
 from striate.training._task import task_of
+from striate.training._timing import measure
 from striate.training._uses import evaluated, log_use
 
 CHECKPOINT_SECONDS = 30.0
+TINY_STEPS, TINY_SECONDS = 50, 20.0  # a training below either is over before anybody has read a forecast
 
 
 class Trained(NamedTuple):
@@ -35,6 +41,14 @@ class Trained(NamedTuple):
     temperature: float  # calibrates probabilities: softmax(logits / temperature)
     evaluation: Evaluation  # on the test split
     history: list[dict[str, Any]]
+
+
+class Plan(NamedTuple):
+    """A training that could begin: its run, not yet written, its data, and the room on the disk that it needs."""
+
+    run: Run
+    data: ImageData
+    disk_mib: float
 
 
 def fit(
@@ -51,6 +65,7 @@ def fit(
     listener: Listener | None = None,
     stop: Callable[[], bool] = lambda: False,
     error_terms: bool = True,
+    forecast: bool = True,
 ) -> Trained:
     """Train `recipe` on the data `where` (a known set's name or a folder of images) in a new run `folder`.
 
@@ -58,12 +73,14 @@ def fit(
     `runtime` says how it is computed (docs/runtime.md), `threads` is short for one of its settings.
     Writes the recipe, metrics, checkpoints (about every `checkpoint_seconds`), evaluation and report. `stop` is asked
     after each step; once it is true, a checkpoint is written and Interrupted raised. `error_terms`: note those of all
-    layers once an epoch, on one batch; training is the same with and without. Raises InputError for bad data,
+    layers once an epoch, on one batch. `forecast`: say first what the training will take, measured on a copy (a few
+    seconds; none for a tiny training), and refuse one that the disk has no room for. Training is the same with and
+    without either. Raises InputError for bad data,
     options or an occupied folder (nothing is written then) and StriateError if training diverges or the disk is full.
     """
     listener = listener or Listener()
     require_free(folder)
-    run, data = planned(
+    plan = planned(
         recipe,
         where,
         folder,
@@ -73,9 +90,63 @@ def fit(
         device=device,
         listener=listener,
     )
-    run.create()
-    with run.working():
-        return _go_on(run, data, checkpoint_seconds, listener, stop, error_terms=error_terms)
+    if forecast:
+        require_room(folder, plan.disk_mib)
+    plan.run.create()
+    with plan.run.working():
+        if forecast:
+            _foresee(plan, checkpoint_seconds, listener, error_terms=error_terms)
+        return _go_on(plan.run, plan.data, checkpoint_seconds, listener, stop, error_terms=error_terms)
+
+
+def forecast(
+    recipe: Recipe,
+    where: str,
+    folder: Path = Path("runs"),
+    *,
+    data_root: Path | None = None,
+    cache: Path | None = None,
+    runtime: RuntimeOptions | None = None,
+    device: str = "auto",
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    listener: Listener | None = None,
+    error_terms: bool = True,
+) -> Forecast:
+    """Say what `fit` with the same arguments would take: time, memory, room on the disk. Nothing is written.
+
+    Raises InputError for bad data or options and Diverged if the first steps diverge.
+    """
+    plan = planned(
+        recipe,
+        where,
+        folder,
+        data_root=data_root,
+        cache=cache,
+        runtime=runtime,
+        device=device,
+        listener=listener or Listener(),
+    )
+    with plan.run.runtime.applied():
+        return measure(
+            Rehearsal(plan.run, plan.data),
+            checkpoint_seconds=checkpoint_seconds,
+            disk_mib=plan.disk_mib,
+            error_terms=error_terms,
+        )
+
+
+def _foresee(plan: Plan, checkpoint_seconds: float, listener: Listener, *, error_terms: bool) -> None:
+    """Measure on a copy what the training will take, and say it and write it down unless it is over in no time."""
+    with plan.run.runtime.applied(), contextlib.suppress(Diverged):  # a training that diverges says so itself
+        rehearsal = Rehearsal(plan.run, plan.data)
+        if rehearsal.batches * plan.run.recipe.epochs < TINY_STEPS:
+            return
+        foreseen = measure(
+            rehearsal, checkpoint_seconds=checkpoint_seconds, disk_mib=plan.disk_mib, error_terms=error_terms
+        )
+        if foreseen.seconds >= TINY_SECONDS:
+            listener.note(foreseen.as_text())
+            write_json(plan.run.forecast, foreseen.to_json())
 
 
 def planned(
@@ -88,7 +159,7 @@ def planned(
     runtime: RuntimeOptions | None,
     device: str,
     listener: Listener,
-) -> tuple[Run, ImageData]:
+) -> Plan:
     """Open the data and say how the recipe would be trained on it; nothing is written.
 
     Raises InputError for bad data or options, and for a network that does not fit the data.
@@ -128,7 +199,7 @@ def planned(
         test_fingerprint=replace(data, splits={"test": data.splits["test"]}).fingerprint,
         cache=str(cache.resolve()) if cache else None,
     )
-    return run, data
+    return Plan(run, data, needed_mib(model, recipe))
 
 
 def resume(
@@ -193,12 +264,13 @@ def _go_on(
         if (saved := checkpoint.latest(run.checkpoints)) is not None:
             trainer.load(saved)
             listener.note(f"continuing at epoch {trainer.position.epoch + 1}, step {trainer.position.step + 1}")
-        trainer.train(checkpoint_seconds)
+        foreseen = read_forecast(run.forecast)
+        trainer.train(checkpoint_seconds, foreseen[0].between_seconds if foreseen else 0.0)
         with run.runtime.in_float32().applied():
-            return _conclude(run, data, trainer.position.history, listener)
+            return _conclude(run, data, trainer, listener)
 
 
-def _conclude(run: Run, data: ImageData, history: list[dict[str, Any]], listener: Listener) -> Trained:
+def _conclude(run: Run, data: ImageData, trainer: Trainer, listener: Listener) -> Trained:
     """Judge the best weights once on the test split, as their task does, and write evaluation and report."""
     # built as the bundle will build it and in float32, so that `evaluate` gives the same to the last bit on a CPU
     model = fresh_model(run.recipe, data).to(run.device)
@@ -214,6 +286,9 @@ def _conclude(run: Run, data: ImageData, history: list[dict[str, Any]], listener
     use = evaluated("train", data.name, weights, evaluation.correct, evaluation.total, own=True)
     log_use(run.folder, use)
     write_json(run.evaluation, {"split": "test", "best_epoch": best.state["epoch"], **evaluation.to_json()})
+    history = trainer.position.history
+    if (comparison := note_taken(run.forecast, trainer.spent(), history)) is not None:
+        listener.note(comparison)
     write_run_report(run, run.report, measured=Measured(evaluation, best.state["epoch"]), data=data)
     return Trained(run, data, model.cpu(), temperature, evaluation, history)
 

@@ -23,6 +23,7 @@ from striate.training._error_terms import PICTURES, ErrorTermLog
 from striate.training._listener import Listener, Step
 from striate.training._memory import peak_memory
 from striate.training._optimizer import load_state_tensors, make_optimizer, state_tensors
+from striate.training._pace import Laps, Pace
 from striate.training._recipe import Recipe
 from striate.training._run import Run
 from striate.training._schedule import factor
@@ -42,7 +43,8 @@ class Position:
     correct: int = 0  # targets of this epoch so far that were predicted rightly
     counted: int = 0  # targets that count: labels, or known pixels
     seen: int = 0  # images
-    seconds: float = 0.0  # spent in this epoch so far
+    seconds: float = 0.0  # spent in this epoch so far, on steps and on waiting for batches
+    elapsed: float = 0.0  # spent on the training so far, with all that is not steps
     first_loss: float = math.nan
     best_epoch: int = -1
     best_accuracy: float = -1.0  # the task's score
@@ -86,6 +88,7 @@ class Trainer:
         self.train_split = data.splits["train"]
         self.keys = sample_keys(self.train_split.ids)
         self.saved = time.monotonic()
+        self.sitting = Laps()
         self.batches = math.ceil(len(self.train_split) / self.recipe.batch_size)
 
     def load(self, saved: checkpoint.Checkpoint) -> None:
@@ -97,37 +100,48 @@ class Trainer:
             self.average.load(saved.part("average"))
         self.position = Position.from_json(saved.state["position"])
 
-    def save(self) -> None:
-        """Write a checkpoint of this moment."""
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return what a checkpoint of this moment holds: its tensors and the rest."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in state_tensors(self.optimizer).items()}
         if self.average is not None:
             tensors |= {f"average.{name}": value for name, value in self.average.tensors.items()}
-        state = {"recipe": self.recipe.to_json(), "position": self.position.to_json()}
-        checkpoint.save_step(self.run.checkpoints, self.position.step, tensors, state)
+        return tensors, {"recipe": self.recipe.to_json(), "position": self.position.to_json()}
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment."""
+        self.spent()
+        checkpoint.save_step(self.run.checkpoints, self.position.step, *self.contents())
         self.saved = time.monotonic()
+
+    def spent(self) -> float:
+        """Return the seconds spent on this training so far, in however many sittings."""
+        self.position.elapsed += self.sitting.lap()
+        return self.position.elapsed
 
     def save_if_due(self, seconds: float) -> None:
         """Write a checkpoint if the last one is at least so old."""
         if time.monotonic() - self.saved >= seconds:
             self.save()
 
-    def train(self, checkpoint_seconds: float) -> None:
-        """Train to the end; raises Interrupted when asked to stop and StriateError when the loss diverges."""
+    def train(self, checkpoint_seconds: float, between: float = 0.0) -> None:
+        """Train to the end; raises Interrupted when asked to stop and StriateError when the loss diverges.
+
+        `between`: the seconds that are expected between two epochs, for the time that is left.
+        """
         position, recipe = self.position, self.recipe
         self.run.write_metrics(position.history)
         log = ErrorTermLog(self.run.error_terms, position.epoch)
         self.listener.begin(self.run.folder, position.history, log.rows)
         if not position.batch and not log.has(position.epoch):
             self.record_error_terms(log)  # of the weights that training begins with
-        began = self.saved = time.monotonic()
-        first_step = position.step
+        self.saved = time.monotonic()
+        pace = Pace(between)
         while position.epoch < recipe.epochs and not self.out_of_patience():
             for batch in self.rest_of_epoch():
-                started = time.monotonic()
                 self.step(*batch)
-                position.seconds += time.monotonic() - started
-                self.tell(began, first_step)
+                position.seconds += pace.step()
+                self.tell(pace)
                 if self.stop():
                     self.save()
                     again = f"striate train --resume {self.run.folder}"
@@ -136,6 +150,7 @@ class Trainer:
             self.end_epoch()
             self.record_error_terms(log)
             self.save_if_due(checkpoint_seconds)
+            pace.epoch()
         self.save()
 
     def rest_of_epoch(self) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
@@ -272,21 +287,20 @@ class Trainer:
         since = self.position.epoch - 1 - self.position.best_epoch
         return 0 < self.recipe.patience <= since
 
-    def tell(self, began: float, first_step: int) -> None:
+    def tell(self, pace: Pace) -> None:
         """Tell the listener where the run stands."""
-        position = self.position
-        pace = (time.monotonic() - began) / (position.step - first_step)
+        position, epochs = self.position, self.recipe.epochs
         self.listener.step(
             Step(
                 epoch=position.epoch + 1,
-                epochs=self.recipe.epochs,
+                epochs=epochs,
                 batch=position.batch,
                 batches=self.batches,
                 loss=position.loss_sum / position.seen,
                 accuracy=position.correct / max(position.counted, 1),
                 lr=self.optimizer.param_groups[0]["lr"],
                 images_per_second=position.seen / max(position.seconds, 1e-9),
-                seconds_left=pace * (self.batches * self.recipe.epochs - position.step),
+                seconds_left=pace.left(self.batches * epochs - position.step, epochs - position.epoch),
             )
         )
 

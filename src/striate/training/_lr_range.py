@@ -74,10 +74,10 @@ def lr_range(
     if steps < 2 * _WINDOW:
         raise InputError(f"lr: {steps} steps are too few to see a slope; take {2 * _WINDOW} or more")
     listener = listener or Listener()
-    run, data = planned(recipe, where, Path(), data_root=data_root, runtime=runtime, device=device, listener=listener)
+    plan = planned(recipe, where, Path(), data_root=data_root, runtime=runtime, device=device, listener=listener)
     rates = np.geomspace(lowest, highest, steps).tolist()
-    with torch.random.fork_rng(devices=[]), run.runtime.applied():
-        return judged(*range_test(_AtRate(run, data, stop).losses(rates, listener)))
+    with torch.random.fork_rng(devices=[]), plan.run.runtime.applied():
+        return judged(*range_test(_AtRate(plan.run, plan.data, stop).losses(rates, listener)))
 
 
 def range_test(losses: Iterable[tuple[float, float]]) -> tuple[list[Reading], float | None]:

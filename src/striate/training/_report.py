@@ -14,6 +14,7 @@ from striate.files import read_lines
 from striate.insight import Summary, first_filters, summarize
 from striate.models import build, card
 from striate.training import _checkpoint as checkpoint
+from striate.training._forecast import read_forecast
 from striate.training._memory import MIB
 from striate.training._run import Run
 from striate.training._uses import uses
@@ -168,6 +169,12 @@ def _cost(run: Run, model: nn.Module | None, history: list[dict[str, Any]]) -> d
         )
         if peaks := [row["memory_mib"] for row in history if row.get("memory_mib") is not None]:
             costs["Peak memory"] = f"{max(peaks):,.0f} MiB, the whole process"
+    foreseen = read_forecast(run.forecast)
+    if foreseen is not None:
+        forecast, taken = foreseen
+        costs["Forecast"] = forecast.as_text().removeprefix("forecast: ")
+        if taken is not None:
+            costs["Forecast and truth"] = taken.beside(forecast)
     return costs
 
 

@@ -70,6 +70,11 @@ class Run:
         return self.folder / "error_terms.jsonl"
 
     @property
+    def forecast(self) -> Path:
+        """What was foreseen before the first epoch and, when the run is finished, what it took."""
+        return self.folder / "forecast.json"
+
+    @property
     def stopped(self) -> Path:
         """Why training stopped before its end, if it could say so."""
         return self.folder / "stopped.json"
