@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from striate.errors import StriateError
+from striate.errors import InputError, StriateError
 
 PART = ".part"  # the ending of temporary files: what a killed process leaves behind is known by it
 _AGAIN = 0.1  # seconds between two looks at a lock
@@ -112,6 +113,15 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError):
             found.append(json.loads(line))
     return [value for value in found if isinstance(value, dict)]
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content; raises InputError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _sync(path: Path) -> None:

@@ -33,6 +33,8 @@ def test_every_recipe_survives_json(name: str) -> None:
         ("data.crop_to=none", "data.crop_to", None),
         ("augmentation.area=0.08,1", "augmentation.area", (0.08, 1.0)),
         ("schedule.name=plateau", "schedule.name", "plateau"),
+        ("freeze=-1", "freeze", "-1"),
+        ("freeze=conv1,conv2", "freeze", "conv1,conv2"),
         ("optimizer.decay_all=true", "optimizer.decay_all", True),
         ("model.options.dropout=0.5", "model.options", {"dropout": 0.5}),
     ],
@@ -60,6 +62,10 @@ def test_settings_take_the_type_of_their_field(setting: str, key: str, expected:
         ("data.size=32", "data.size=32: expected 2 values separated by a comma, each a whole number"),
         ("data.size=a,b", "data.size=a,b: expected 2 values separated by a comma, each a whole number"),
         ("loss.label_smoothing=0.1", "loss.label_smoothing=0.1: must be 0 with an RBF loss"),
+        ("micro_batch=-1", "micro_batch=-1: must be 0 or more"),
+        ("sampling=fair", "sampling=fair: expected one of all, balanced"),
+        ("optimizer.layer_decay=0", "optimizer.layer_decay=0.0: must be above 0 and at most 1"),
+        ("optimizer.layer_decay=1.5", "optimizer.layer_decay=1.5: must be above 0 and at most 1"),
         ("ema=1", "ema=1.0: must be at least 0 and below 1"),
         ("data.crop_to=24", "data.crop_to=24: expected 2 values separated by a comma, each a whole number"),
         (
@@ -107,9 +113,12 @@ def test_the_set_of_settings_is_frozen() -> None:
         "name",
         "model.name",
         "model.options",
+        "mixing.mixup",
+        "mixing.cutmix",
         "loss.name",
         "loss.label_smoothing",
         "loss.j",
+        "loss.class_weights",
         "optimizer.name",
         "optimizer.lr",
         "optimizer.momentum",
@@ -119,6 +128,7 @@ def test_the_set_of_settings_is_frozen() -> None:
         "optimizer.weight_decay",
         "optimizer.decay_all",
         "optimizer.clip_norm",
+        "optimizer.layer_decay",
         "schedule.name",
         "schedule.warmup",
         "schedule.warmup_rate",
@@ -130,6 +140,9 @@ def test_the_set_of_settings_is_frozen() -> None:
         "schedule.power",
         "epochs",
         "batch_size",
+        "micro_batch",
+        "sampling",
+        "freeze",
         "seed",
         "ema",
         "patience",
@@ -176,3 +189,16 @@ def test_every_setting_is_documented() -> None:
         room, _, setting = key.rpartition(".")
         page = pages["data" if room == "augmentation" else "training"]
         assert f"`{setting}`" in page or f"{room}.{setting}" in page or key == "name", key
+
+
+def test_a_recipe_from_before_a_setting_reads_as_it_was_meant() -> None:
+    values = named_recipe("digits-convnet").to_json()
+    for key in ("micro_batch", "sampling", "freeze", "mixing"):
+        del values[key]
+    del values["loss"]["class_weights"], values["optimizer"]["layer_decay"]
+    assert Recipe.from_json(values) == named_recipe("digits-convnet")
+
+
+def test_sampling_of_masks_is_refused() -> None:
+    with pytest.raises(InputError, match="sampling=balanced: must be all for segmentation"):
+        named_recipe("digits-convnet").set(["sampling=balanced", "data.task=segmentation"])

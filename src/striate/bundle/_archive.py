@@ -43,6 +43,16 @@ def write_archive(path: Path, parts: Mapping[str, bytes]) -> None:
             file.write(digest)  # reading has stopped where the digits begin
 
 
+def is_archive(path: Path) -> bool:
+    """Whether a file begins or ends as `write_archive` writes it; raises InputError if it cannot be read."""
+    with _opened(path) as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        starts = file.read(30 + len(MANIFEST)).endswith(MANIFEST.encode())
+        file.seek(max(0, size - _DIGITS - len(_MARK)))
+        return starts or file.read().startswith(_MARK)
+
+
 def read_archive(path: Path, names: frozenset[str]) -> dict[str, bytes]:
     """Read the parts `names` of the bundle at `path`; raises InputError unless it is whole and has exactly those."""
     with _opened(path) as file:

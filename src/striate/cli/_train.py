@@ -14,7 +14,7 @@ from striate.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from striate.training import Recipe, Trained
+    from striate.training import InitialWeights, Recipe, Trained
 
 
 def train(
@@ -38,6 +38,22 @@ def train(
         typer.Option(
             metavar="FILE",
             help="A list of files to leave out, such as `striate doctor --quarantine` writes.",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|BUNDLE|RUN",
+            help="Begin with these weights: of any library, of a bundle, or of a run's best epoch.",
+            show_default=False,
+        ),
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYERS",
+            help="Do not train these: names, or how many from the input on; -1: all but the last.",
             show_default=False,
         ),
     ] = None,
@@ -101,24 +117,29 @@ def train(
 
     striate train photos/ --out runs/flowers --set epochs=10 --set optimizer.lr=0.05
 
+    striate train birds/ --weights runs/flowers --freeze -1
+
     striate train --resume runs/flowers
     """
     if forecast and (resume is not None or no_forecast):
         raise InputError("--forecast looks ahead at a new run: leave out --resume and --no-forecast")
     kept = _cache(cache, cache_folder)
+    if freeze is not None:
+        settings = [*(settings or []), f"freeze={freeze}"]
     if resume is not None:
-        chosen_anew = (out, recipe, exclude, precision, threads, no_native or None, keep_memory)
+        chosen_anew = (out, recipe, exclude, weights, precision, threads, no_native or None, keep_memory)
         if device != "auto" or any(flag is not None for flag in chosen_anew):
             raise InputError(
                 "--resume continues a run in its own folder with its own recipe, files, device, precision, threads and "
-                "kernels: leave out --out, --recipe, --exclude, --device, --precision, --threads, --no-native and "
-                "--keep-memory"
+                "kernels: leave out --out, --recipe, --exclude, --weights, --device, --precision, --threads, "
+                "--no-native and --keep-memory"
             )
         run: Callable[..., Trained] = _resume(resume, data, data_root, kept, model, seed, settings)
     elif data is None:
         raise InputError("train: name a data set or a folder of images, for example: striate train digits")
     else:
-        chosen = recipe_of(data, model, recipe, seed, settings or [])
+        initial = None if weights is None else _weights(weights)
+        chosen = recipe_of(data, model, recipe, seed, settings or [], initial)
         if exclude is not None:
             chosen = _without(chosen, exclude)
         if show_recipe:
@@ -152,19 +173,37 @@ def train(
             runtime=asked,
             device=device,
             forecast=not no_forecast,
+            weights=initial,
         )
     tensorboard = tensorboard or (resume is not None and (resume / "tensorboard").is_dir())
     _finish(run, checkpoint_every, tensorboard=tensorboard, error_terms=not no_error_terms, as_json=as_json)
 
 
-def recipe_of(data: str, model: str | None, name: str | None, seed: int | None, settings: list[str]) -> "Recipe":
-    """Return the recipe that a command's options ask for."""
+def _weights(path: Path) -> "InitialWeights":
+    from striate.bundle import initial_weights
+
+    return initial_weights(path)
+
+
+def recipe_of(
+    data: str,
+    model: str | None,
+    name: str | None,
+    seed: int | None,
+    settings: list[str],
+    weights: "InitialWeights | None" = None,
+) -> "Recipe":
+    """Return the recipe that a command's options ask for; `weights` of a run or a bundle bring their network along."""
     from striate.models import card
     from striate.training import ModelOptions, default_recipe, named_recipe
 
-    recipe = named_recipe(name) if name else default_recipe(data, model)
-    if model and model != recipe.model.name:
-        recipe = recipe.replace(model=ModelOptions(card(model).name))
+    if name is None and weights is not None and weights.origin is not None:
+        network = card(model or weights.origin.model.name).name
+        recipe = weights.recipe(default_recipe(data, network), network)
+    else:
+        recipe = named_recipe(name) if name else default_recipe(data, model)
+        if model and model != recipe.model.name:
+            recipe = recipe.replace(model=ModelOptions(card(model).name))
     return recipe.set([*settings, *([f"seed={seed}"] if seed is not None else [])])
 
 

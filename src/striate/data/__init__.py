@@ -15,6 +15,7 @@ from striate.data._options import DataOptions
 from striate.data._preprocessing import Preprocessing
 from striate.data._randaugment import OPERATIONS
 from striate.data._randomness import sample_keys, shuffled, uniform
+from striate.data._sampling import Draws, Sampling, draws
 from striate.data._scenes import SceneSplit, require_scenes
 from striate.data._shard_writing import write_shards
 from striate.data._shards import ShardSplit
@@ -33,6 +34,7 @@ __all__ = [
     "Cache",
     "ClassMap",
     "DataOptions",
+    "Draws",
     "FolderSplit",
     "ImageData",
     "ImageError",
@@ -42,6 +44,7 @@ __all__ = [
     "Preprocessing",
     "Progress",
     "RemoteFile",
+    "Sampling",
     "SceneSplit",
     "ShardSplit",
     "Unreadable",
@@ -53,6 +56,7 @@ __all__ = [
     "count_training",
     "decode_image",
     "decoded_anew",
+    "draws",
     "fit_array",
     "fit_mask",
     "is_shards",

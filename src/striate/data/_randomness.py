@@ -29,6 +29,12 @@ def shuffled(seed: int, epoch: int, keys: Keys) -> NDArray[np.int64]:
     return np.argsort(_hash(seed, epoch, keys, "shuffle"), kind="stable").astype(np.int64)
 
 
+def again(keys: Keys, number: NDArray[np.int64]) -> Keys:
+    """Return the keys of the draws of samples that are drawn repeatedly; draw number 0 has the sample's own key."""
+    repeated = _mix(keys + number.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    return np.where(number == 0, keys, repeated)
+
+
 @dataclass(frozen=True)
 class Draw:
     """The random numbers of a batch in one epoch, one of each stream per sample."""

@@ -26,8 +26,10 @@ class Weights(NamedTuple):
     ordered: bool  # in the order in which the layers were registered; safetensors files are sorted by name
 
 
-def read_weights(source: str | Path | Mapping[str, Tensor]) -> Weights:
+def read_weights(source: str | Path | Mapping[str, Tensor] | Weights) -> Weights:
     """Read a safetensors file, a PyTorch file (tensors only) or a mapping of tensors; raises InputError otherwise."""
+    if isinstance(source, Weights):
+        return source
     if isinstance(source, Mapping):
         return Weights("the mapping", _tensors("the mapping", source), True)
     path = Path(source)

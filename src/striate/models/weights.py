@@ -73,11 +73,12 @@ class LoadReport:
 
 def load_weights(
     model: nn.Module,
-    source: str | Path | Mapping[str, Tensor],
+    source: str | Path | Mapping[str, Tensor] | Weights,
     *,
     names: Mapping[str, str] | None = None,
     skip_head: bool = False,
     reordered: bool = False,
+    added: bool = False,
 ) -> LoadReport:
     """Give a network the weights in a file, whatever library named them, and report every tensor.
 
@@ -87,14 +88,15 @@ def load_weights(
     "our layer"}. With `skip_head` classifiers for another number of classes, and auxiliary classifiers that the file
     lacks, stay as they are; auxiliary classifiers that only the file has are never an error. `reordered` takes layers
     that the file has in another order, found by their shapes: right only if the order of what is concatenated is the
-    same. Raises InputError, with the model untouched, where something is missing, left over, of another shape, in
-    another order, not finite or ambiguous.
+    same. `added`: where every layer of the file has the name of one of the model's, those that only the model has stay
+    as they are (a network that grew, such as FCN-16s of FCN-32s). Raises InputError, with the model untouched, where
+    something is missing, left over, of another shape, in another order, not finite or ambiguous.
     """
     weights = read_weights(source)
     own = model.state_dict()
     if any(tensor.is_meta for tensor in own.values()):
         raise InputError("load_weights: the model is on the meta device and holds no numbers; build it on the CPU")
-    by, pairs, kept = _paired(weights, own, dict(names or {}), skip_head, reordered)
+    by, pairs, kept = _paired(weights, own, dict(names or {}), skip_head, reordered, added)
     values, used, reshaped = _values(weights, own, pairs)
     for name, tensor in own.items():  # all has been checked; from here on nothing fails
         if name in values:
@@ -111,14 +113,22 @@ def load_weights(
 
 
 def _paired(
-    weights: Weights, own: Mapping[str, Tensor], names: Mapping[str, str], skip_head: bool, reordered: bool
+    weights: Weights,
+    own: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    skip_head: bool,
+    reordered: bool,
+    added: bool,
 ) -> tuple[str, Pairs, set[str]]:
     """Return how the layers were matched, the pairs (theirs, ours), and the names of our layers that are left alone."""
     theirs = layers_of({name: tuple(tensor.shape) for name, tensor in weights.tensors.items()})
     ours = layers_of({name: tuple(tensor.shape) for name, tensor in own.items()})
-    if {layer.name for layer in theirs} == {layer.name for layer in ours} and not names:
-        by_name = {layer.name: layer for layer in ours}
-        return "name", *_without_heads([(layer, by_name[layer.name]) for layer in theirs], weights.file, skip_head)
+    by_name, own_names = {layer.name: layer for layer in theirs}, {layer.name for layer in ours}
+    if not names and (by_name.keys() == own_names or (added and by_name.keys() < own_names)):
+        # in our order, which says what the last layer is: files are often sorted by name
+        same = [(by_name[layer.name], layer) for layer in ours if layer.name in by_name]
+        pairs, kept = _without_heads(same, weights.file, skip_head)
+        return "name", pairs, kept | (own_names - by_name.keys())
     told = _told(theirs, ours, names, weights.file)
     theirs = [layer for layer in theirs if layer not in [pair[0] for pair in told]]
     ours = [layer for layer in ours if layer not in [pair[1] for pair in told]]

@@ -16,10 +16,13 @@ from striate.evaluation import Evaluation
 from striate.files import write_json
 from striate.runtime import RuntimeOptions, busy, choose, products, recorded
 from striate.training import _checkpoint as checkpoint
+from striate.training._class_weights import class_weights
 from striate.training._disk import needed_mib, require_room
 from striate.training._forecast import Forecast, note_taken, read_forecast
+from striate.training._initial import InitialWeights
+from striate.training._layers import as_text, freeze, table
 from striate.training._listener import Listener
-from striate.training._loop import Trainer, fresh_model, judging_batch
+from striate.training._loop import Trainer, first_checkpoint, fresh_model, judging_batch
 from striate.training._recipe import Recipe
 from striate.training._rehearsal import Rehearsal
 from striate.training._report import Measured, write_run_report
@@ -66,6 +69,7 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
     error_terms: bool = True,
     forecast: bool = True,
+    weights: InitialWeights | None = None,
 ) -> Trained:
     """Train `recipe` on the data `where` (a known set's name or a folder of images) in a new run `folder`.
 
@@ -75,8 +79,9 @@ def fit(
     after each step; once it is true, a checkpoint is written and Interrupted raised. `error_terms`: note those of all
     layers once an epoch, on one batch. `forecast`: say first what the training will take, measured on a copy (a few
     seconds; none for a tiny training), and refuse one that the disk has no room for. Training is the same with and
-    without either. Raises InputError for bad data,
-    options or an occupied folder (nothing is written then) and StriateError if training diverges or the disk is full.
+    without either. `weights`: what the network begins with (`striate.bundle.initial_weights` reads them) in place of
+    random ones. Raises InputError for bad data, options or an occupied folder (nothing is written then) and
+    StriateError if training diverges or the disk is full.
     """
     listener = listener or Listener()
     require_free(folder)
@@ -90,13 +95,15 @@ def fit(
         device=device,
         listener=listener,
     )
+    run, first = _begun(plan.run, plan.data, weights, listener)
+    plan = plan._replace(run=run)
     if forecast:
         require_room(folder, plan.disk_mib)
-    plan.run.create()
-    with plan.run.working():
+    run.create(first)
+    with run.working():
         if forecast:
             _foresee(plan, checkpoint_seconds, listener, error_terms=error_terms)
-        return _go_on(plan.run, plan.data, checkpoint_seconds, listener, stop, error_terms=error_terms)
+        return _go_on(run, plan.data, checkpoint_seconds, listener, stop, error_terms=error_terms)
 
 
 def forecast(
@@ -242,6 +249,35 @@ def resume(
         return _go_on(run, data, checkpoint_seconds, listener, stop, error_terms=error_terms)
 
 
+def _begun(
+    run: Run, data: ImageData, weights: InitialWeights | None, listener: Listener
+) -> tuple[Run, checkpoint.Checkpoint | None]:
+    """Return the run with a record of what follows from recipe and data, and its first checkpoint, if there is one.
+
+    That is: the layers' rates and the classes' weights; the network with `weights`. Raises InputError.
+    """
+    recipe, derived, initial, first = run.recipe, dict[str, Any](), None, None
+    in_loss = class_weights(recipe.loss.class_weights, task_of(recipe, data).class_counts())
+    if in_loss is not None:
+        derived["class_weights"] = dict(zip(data.classes, in_loss.tolist(), strict=True))
+        told = ", ".join(f"{name} {weight:.3g}" for name, weight in derived["class_weights"].items())
+        listener.note(f"weights of the classes in the loss: {told}")
+    by_layer = recipe.freeze or recipe.optimizer.layer_decay != 1.0
+    if weights is None and not by_layer:
+        return replace(run, derived=derived), None
+    model = fresh_model(recipe, data)
+    if weights is not None:
+        report = weights.give(model)
+        initial, first = weights.to_json(report), first_checkpoint(recipe, model)
+        for text in (report.as_text(), *weights.remarks(data)):
+            listener.note(text)
+    if by_layer:
+        freeze(model, recipe.freeze)
+        derived["layers"] = table(model, recipe.optimizer.layer_decay)
+        listener.note(as_text(derived["layers"]))
+    return replace(run, derived=derived, initial=initial), first
+
+
 def _options(runtime: RuntimeOptions | None, threads: int | None) -> RuntimeOptions:
     options = runtime or RuntimeOptions()
     return options if threads is None else replace(options, threads=threads)
@@ -263,7 +299,13 @@ def _go_on(
         trainer = Trainer(run, data, listener, stop, error_terms=error_terms)
         if (saved := checkpoint.latest(run.checkpoints)) is not None:
             trainer.load(saved)
-            listener.note(f"continuing at epoch {trainer.position.epoch + 1}, step {trainer.position.step + 1}")
+            if trainer.position.step:
+                listener.note(f"continuing at epoch {trainer.position.epoch + 1}, step {trainer.position.step + 1}")
+        elif run.initial is not None:
+            raise StriateError(
+                f"{run.folder}: the checkpoint with the weights that this run began with is missing; restore "
+                f"{run.checkpoints}, or start a new run"
+            )
         foreseen = read_forecast(run.forecast)
         trainer.train(checkpoint_seconds, foreseen[0].between_seconds if foreseen else 0.0)
         with run.runtime.in_float32().applied():

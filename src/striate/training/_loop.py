@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from striate.data import ImageData, batches, sample_keys, shuffled
+from striate.data import ImageData, batches, draws, sample_keys, shuffled
+from striate.data._randomness import Keys
 from striate.errors import Diverged, InputError, Interrupted, StriateError
 from striate.insight import error_terms
 from striate.models import build, card
@@ -20,9 +20,10 @@ from striate.models.auxiliary import HasAuxiliaries
 from striate.training import _checkpoint as checkpoint
 from striate.training._average import WeightAverage
 from striate.training._error_terms import PICTURES, ErrorTermLog
+from striate.training._layers import freeze, set_training
 from striate.training._listener import Listener, Step
 from striate.training._memory import peak_memory
-from striate.training._optimizer import load_state_tensors, make_optimizer, state_tensors
+from striate.training._optimizer import load_state_tensors, make_optimizer, set_rate, state_tensors
 from striate.training._pace import Laps, Pace
 from striate.training._recipe import Recipe
 from striate.training._run import Run
@@ -81,10 +82,12 @@ class Trainer:
         self.model = fresh_model(self.recipe, data).to(self.device)
         if run.runtime.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        freeze(self.model, self.recipe.freeze)
         self.optimizer = make_optimizer(self.recipe.optimizer, self.model)
         self.average = WeightAverage(self.model, self.recipe.ema) if self.recipe.ema else None
         self.task = task_of(self.recipe, data)
         self.position = Position()
+        self.rate = self.recipe.optimizer.lr
         self.train_split = data.splits["train"]
         self.keys = sample_keys(self.train_split.ids)
         self.saved = time.monotonic()
@@ -153,42 +156,57 @@ class Trainer:
             pace.epoch()
         self.save()
 
-    def rest_of_epoch(self) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+    def rest_of_epoch(self) -> Iterator[tuple[Keys, Tensor, Tensor]]:
         """Return what `step` takes, batch by batch to the end of the epoch, with the model ready for it."""
-        order = self.train_split.order(self.recipe.seed, self.position.epoch)
-        self.model.train()
-        return batches(self.train_split, order, self.recipe.batch_size, start_batch=self.position.batch)
+        size, start = self.recipe.batch_size, self.position.batch
+        rows, keys = draws(self.train_split, self.recipe.sampling, self.recipe.seed, self.position.epoch)
+        set_training(self.model, self.recipe.freeze)
+        ahead = batches(self.train_split, rows, size, start_batch=start)
+        return (
+            (keys[k * size :][: len(images)], images, targets) for k, (_, images, targets) in enumerate(ahead, start)
+        )
 
-    def step(self, indices: np.ndarray, images: Tensor, targets: Tensor) -> None:
+    def step(self, keys: Keys, images: Tensor, targets: Tensor) -> None:
         """Take one training step: everything random in it is a function of the seed and where the run is."""
         position, recipe = self.position, self.recipe
         torch.manual_seed(_seed(recipe.seed, f"step {position.step}"))  # for dropout and its like
-        inputs, targets = self.augmented(indices, images, targets)
-        lr = self.learning_rate()
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        outputs, loss = self.outputs_and_loss(inputs, targets)
-        value = float(loss.detach())
-        self.require_sane(value)
+        inputs, targets = self.augmented(keys, images, targets)
+        self.rate = self.learning_rate()
+        set_rate(self.optimizer, self.rate)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        value, correct, counted = self.gradients(inputs, targets)
+        self.require_sane(value)
         if recipe.optimizer.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.optimizer.clip_norm)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.optimizer.clip_norm)
+            self.require_sane(0.0 if bool(norm.isfinite()) else math.nan, "norm of the gradient")
         self.optimizer.step()
         position.step += 1
         position.batch += 1
         if self.average is not None:
             self.average.update(self.model, position.step)
-        correct, counted = self.task.hits(outputs, targets)
         position.loss_sum += value * len(images)
         position.correct += correct
         position.counted += counted
         position.seen += len(images)
 
-    def augmented(self, indices: np.ndarray, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def gradients(self, inputs: Tensor, targets: Tensor) -> tuple[float, int, int]:
+        """Add up the gradients of a batch's loss, part by part; return the loss, how many were right, of how many."""
+        count = math.ceil(len(inputs) / (self.recipe.micro_batch or len(inputs)))
+        whole = self.task.count(targets)
+        value, correct, counted = torch.zeros((), device=self.device), 0, 0
+        for part, wanted in zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True):
+            outputs, loss = self.outputs_and_loss(part, wanted)
+            share = self.task.count(wanted) / whole if count > 1 else 1.0  # the loss is a mean over what counts
+            (share * loss).backward()  # type: ignore[no-untyped-call]
+            value += share * loss.detach()
+            hits = self.task.hits(outputs, wanted)
+            correct, counted = correct + hits[0], counted + hits[1]
+        return float(value), correct, counted
+
+    def augmented(self, keys: Keys, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return uint8 images and their targets as the network sees them in this epoch."""
         images, targets = images.to(self.device), targets.to(self.device)
-        inputs, targets = self.task.augment(images, targets, self.keys[indices], self.position.epoch)
+        inputs, targets = self.task.augment(images, targets, keys, self.position.epoch)
         return self.run.runtime.laid_out(inputs), targets
 
     def outputs_and_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,10 +222,11 @@ class Trainer:
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
+            setting = "micro_batch" if self.recipe.micro_batch == 1 else "batch_size"
             raise StriateError(
                 f"batch normalisation needs more than one value per channel and this batch has {len(inputs)} image: "
                 "change the batch size so that none is left over, for example "
-                f"--set batch_size={self.recipe.batch_size + 1}"
+                f"--set {setting}={getattr(self.recipe, setting) + 1}"
             ) from error
         logits = logits.float()  # losses are computed in float32 whatever the products are
         loss = self.task.loss(logits, targets)
@@ -221,16 +240,16 @@ class Trainer:
         errors = [1.0 - row[self.task.score] for row in self.position.history]
         return self.recipe.optimizer.lr * factor(self.recipe.schedule, epoch, self.recipe.epochs, errors)
 
-    def require_sane(self, loss: float) -> None:
+    def require_sane(self, loss: float, what: str = "loss") -> None:
         """Raise StriateError if the loss is no number any more or has exploded."""
         position = self.position
         if math.isnan(position.first_loss) and math.isfinite(loss):
             position.first_loss = loss
         if not math.isfinite(loss) or loss > EXPLODED * max(position.first_loss, 1.0):
             raise Diverged(
-                f"training diverged in epoch {position.epoch + 1}, step {position.step + 1}: the loss is {loss:.4g} "
-                f"(it began at {position.first_loss:.4g}); start a new run with a lower learning rate, for example "
-                f"--set optimizer.lr={self.recipe.optimizer.lr / 10:g}"
+                f"training diverged in epoch {position.epoch + 1}, step {position.step + 1}: the {what} is {loss:.4g} "
+                f"(the loss began at {position.first_loss:.4g}); start a new run with a lower learning rate, for "
+                f"example --set optimizer.lr={self.recipe.optimizer.lr / 10:g}"
             )
 
     def end_epoch(self) -> None:
@@ -267,10 +286,10 @@ class Trainer:
             return
         pictures = min(PICTURES, self.recipe.batch_size, len(self.train_split))
         order = shuffled(self.recipe.seed, 0, self.keys)[:pictures]
-        batch = next(iter(batches(self.train_split, order, pictures)))
+        rows, images, targets = next(iter(batches(self.train_split, order, pictures)))
         torch.manual_seed(_seed(self.recipe.seed, f"error terms {self.position.epoch}"))  # each step seeds its own
-        self.model.train()
-        inputs, targets = self.augmented(*batch)
+        set_training(self.model, self.recipe.freeze)
+        inputs, targets = self.augmented(self.keys[rows], images, targets)
         terms = error_terms(self.model, lambda: self.outputs_and_loss(inputs, targets)[1])
         self.listener.error_terms(log.add(self.position.epoch, terms))
 
@@ -298,11 +317,18 @@ class Trainer:
                 batches=self.batches,
                 loss=position.loss_sum / position.seen,
                 accuracy=position.correct / max(position.counted, 1),
-                lr=self.optimizer.param_groups[0]["lr"],
+                lr=self.rate,
                 images_per_second=position.seen / max(position.seconds, 1e-9),
                 seconds_left=pace.left(self.batches * epochs - position.step, epochs - position.epoch),
             )
         )
+
+
+def first_checkpoint(recipe: Recipe, model: nn.Module) -> checkpoint.Checkpoint:
+    """Return the checkpoint of a run that begins with the weights of `model` and has not made a step yet."""
+    parts = ("model", "average") if recipe.ema else ("model",)
+    tensors = {f"{part}.{name}": value.clone() for part in parts for name, value in model.state_dict().items()}
+    return checkpoint.Checkpoint(tensors, {"recipe": recipe.to_json(), "position": Position().to_json()})
 
 
 def fresh_model(recipe: Recipe, data: ImageData) -> nn.Module:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -27,10 +29,24 @@ def rbf_map(logits: Tensor, labels: Tensor, *, j: float) -> Tensor:
     return (torch.cat([logits, rubbish], 1).logsumexp(1) - logits.gather(1, labels[:, None])[:, 0]).mean()
 
 
-def make_loss(options: LossOptions) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the loss of a recipe as a function of logits (N x K) and labels (N), a mean over the batch."""
+def make_loss(options: LossOptions, class_weights: ArrayLike | None = None) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss of a recipe as a function of logits (N x K) and targets, a mean over the batch.
+
+    Targets are labels (N) or, for cross-entropy, the share of each class (N x K). With `class_weights` each target's
+    part is multiplied by its class's weight and the sum still divided by N: a mean over many batches is the weighted
+    mean over all.
+    """
     if options.name == "rbf_mse":
         return rbf_mse
     if options.name == "rbf_map":
         return lambda logits, labels: rbf_map(logits, labels, j=options.j)
-    return lambda logits, labels: cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
+    smoothing = options.label_smoothing
+    if class_weights is None:
+        return lambda logits, targets: cross_entropy(logits, targets, label_smoothing=smoothing)
+    weights = torch.as_tensor(np.asarray(class_weights), dtype=torch.float32)
+
+    def weighted(logits: Tensor, targets: Tensor) -> Tensor:
+        total = cross_entropy(logits, targets, weights.to(logits), label_smoothing=smoothing, reduction="sum")
+        return total / len(targets)
+
+    return weighted

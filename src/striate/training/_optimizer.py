@@ -1,18 +1,42 @@
 """Optimisers from options, and their state as plain tensors."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from striate.training._layers import rates
 from striate.training._recipe import OptimizerOptions
 
 
 def make_optimizer(options: OptimizerOptions, model: nn.Module) -> torch.optim.Optimizer:
-    """Return the optimiser over a model's trainable parameters; weight decay is for kernels and matrices, or all."""
+    """Return the optimiser over a model's trainable parameters; weight decay is for kernels and matrices, or all.
+
+    A group's "scale" is the part of the learning rate that its layers have: see `set_rate`.
+    """
+    scale = rates(model, options.layer_decay)
     trainable = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in trainable if p.ndim >= 2 or options.decay_all]
-    spared = [p for p in trainable if p.ndim < 2 and not options.decay_all]
-    groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for decayed in (True, False):
+        for p in trainable:
+            if decayed == (p.ndim >= 2 or options.decay_all):
+                groups.setdefault((scale[p], decayed), []).append(p)
+    return _optimizer(
+        options,
+        [
+            {"params": own, "weight_decay": options.weight_decay if decayed else 0.0, "scale": part}
+            for (part, decayed), own in groups.items()
+        ],
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the last layer; the others have their part of it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
+
+
+def _optimizer(options: OptimizerOptions, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     if options.name == "adamw":
         betas = (options.momentum, options.beta2)
         return torch.optim.AdamW(groups, lr=options.lr, betas=betas, eps=options.epsilon)

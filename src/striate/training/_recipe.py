@@ -3,16 +3,18 @@
 import contextlib
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from striate.data import Augmentation, DataOptions
+from striate.data import Augmentation, DataOptions, Sampling
 from striate.errors import InputError, did_you_mean
 
 T = TypeVar("T")
+ClassWeights = Literal["none", "balanced", "root"]
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,24 @@ class LossOptions:
 
     "cross_entropy": softmax with `label_smoothing` (Szegedy et al. 2016). "rbf_mse" and "rbf_map": the two criteria of
     LeCun et al. 1998, equations (8) and (9), for networks whose logits are minus squared distances; `rbf_map`'s
-    constant e^-j is the penalty of a rubbish class at distance `j`.
+    constant e^-j is the penalty of a rubbish class at distance `j`. `class_weights` multiplies each target's part of
+    the cross-entropy by a weight of its class: "balanced" by one over its number in the training split, "root" by the
+    root of that; 1 in the mean over the split. Evaluation is never weighted.
     """
 
     name: Literal["cross_entropy", "rbf_mse", "rbf_map"] = "cross_entropy"
     label_smoothing: float = 0.0
     j: float = 1.0
+    class_weights: ClassWeights = "none"
 
     def __post_init__(self) -> None:
         _require(0.0 <= self.label_smoothing < 1.0, "loss.label_smoothing", "at least 0 and below 1", self)
+        _require(
+            self.class_weights == "none" or self.name == "cross_entropy",
+            "loss.class_weights",
+            "none with an RBF loss",
+            self,
+        )
         _require(
             self.label_smoothing == 0.0 or self.name == "cross_entropy",
             "loss.label_smoothing",
@@ -52,6 +63,7 @@ class OptimizerOptions:
 
     `beta2` is the decay of the mean squared gradient and `epsilon` what is added to its root ("rmsprop", "adamw").
     Weight decay spares biases and norms, unless `decay_all`: then it is the plain L2 penalty of the older papers.
+    `layer_decay` multiplies the rate once for every layer that lies between a layer and the output.
     """
 
     name: Literal["sgd", "rmsprop", "adamw"] = "sgd"
@@ -63,6 +75,7 @@ class OptimizerOptions:
     weight_decay: float = 0.0
     decay_all: bool = False
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0: no clipping
+    layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
         _require(self.lr > 0.0, "optimizer.lr", "above 0", self)
@@ -71,6 +84,7 @@ class OptimizerOptions:
         _require(self.epsilon > 0.0, "optimizer.epsilon", "above 0", self)
         _require(self.weight_decay >= 0.0, "optimizer.weight_decay", "0 or more", self)
         _require(self.clip_norm >= 0.0, "optimizer.clip_norm", "0 or more", self)
+        _require(0.0 < self.layer_decay <= 1.0, "optimizer.layer_decay", "above 0 and at most 1", self)
         _require(not self.nesterov or self.momentum > 0.0, "optimizer.nesterov", "false without momentum", self)
 
 
@@ -106,6 +120,27 @@ class ScheduleOptions:
 
 
 @dataclass(frozen=True)
+class MixingOptions:
+    """Pictures of a batch mixed in pairs after augmentation, with their labels; 0: not.
+
+    `mixup` and `cutmix` are the alpha of the distribution Beta(alpha, alpha) from which the shares are drawn (Zhang et
+    al. 2018, Yun et al. 2019). With both, each picture is mixed in the one or the other way with equal chance.
+    """
+
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("mixup", self.mixup), ("cutmix", self.cutmix)):
+            _require(math.isfinite(value) and value >= 0.0, f"mixing.{name}", "0 or more", self)
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is mixed."""
+        return self.mixup > 0 or self.cutmix > 0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides what a training run computes; same recipe, data and machine: same weights."""
 
@@ -113,11 +148,15 @@ class Recipe:
     model: ModelOptions
     data: DataOptions
     augmentation: Augmentation = field(default_factory=Augmentation)
+    mixing: MixingOptions = field(default_factory=MixingOptions)
     loss: LossOptions = field(default_factory=LossOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
     epochs: int = 20
     batch_size: int = 128
+    micro_batch: int = 0  # a step is computed in parts of at most so many pictures; 0: all at once
+    sampling: Sampling = "all"  # or "balanced": classes equally often in an epoch
+    freeze: str = ""  # layers that are not trained: names, or how many from the input on (below 0: all but so many)
     seed: int = 0
     ema: float = 0.0  # decay of the exponential moving average of the weights per step; 0: none
     patience: int = 0  # stop after so many epochs without a better validation accuracy; 0: never
@@ -126,9 +165,16 @@ class Recipe:
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "epochs", "1 or more", self)
         _require(self.batch_size >= 1, "batch_size", "1 or more", self)
+        _require(self.micro_batch >= 0, "micro_batch", "0 or more", self)
         _require(0 <= self.seed < 2**63, "seed", "0 or more and below 2**63", self)
         _require(0.0 <= self.ema < 1.0, "ema", "at least 0 and below 1", self)
         _require(self.patience >= 0, "patience", "0 or more", self)
+        segments = self.data.task == "segmentation"
+        _require(not segments or self.sampling == "all", "sampling", "all for segmentation", self)
+        for name in ("mixup", "cutmix"):
+            unmixed = getattr(self.mixing, name) == 0
+            _require(unmixed or self.loss.name == "cross_entropy", f"mixing.{name}", "0 with an RBF loss", self.mixing)
+            _require(unmixed or not segments, f"mixing.{name}", "0 for segmentation", self.mixing)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary from which `from_json` makes an equal recipe."""

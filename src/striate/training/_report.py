@@ -56,7 +56,7 @@ def report(
 def write_run_report(run: Run, path: Path, *, measured: Measured | None, data: ImageData | None) -> None:
     """Write the report from the run's files; `data` is where the pictures of mistakes come from."""
     history = read_lines(run.metrics)
-    model = _best_model(run)
+    model = best_model(run)
     test = data.splits["test"] if data is not None else None
     write_report(
         path,
@@ -110,7 +110,7 @@ def _same_data(run: Run, where: str | None, data_root: Path | None, progress: Pr
     return data
 
 
-def _best_model(run: Run) -> nn.Module | None:
+def best_model(run: Run) -> nn.Module | None:
     """Return the network with the weights of the best epoch so far; None before the first epoch's end."""
     if not run.best.is_file():
         return None

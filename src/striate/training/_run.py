@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import json
 import platform
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from striate.data import ClassMap
 from striate.errors import Diverged, InputError, Interrupted, StriateError
 from striate.files import PART, write_json, write_text
 from striate.runtime import Runtime, processor
+from striate.training import _checkpoint as checkpoint
 from striate.training._recipe import Recipe, differences
 
 FORMAT = 1
@@ -43,6 +45,8 @@ class Run:
     unreadable: tuple[tuple[str, str], ...] = ()  # files that were left out, and why
     test_fingerprint: str = ""  # of the test split alone
     cache: str | None = None  # the folder in which decoded pictures are kept
+    initial: dict[str, Any] | None = None  # the weights it began with, if it did not begin at random
+    derived: dict[str, Any] = field(default_factory=dict)  # what followed from recipe and data: weights of classes ...
 
     @property
     def threads(self) -> int:
@@ -99,9 +103,12 @@ class Run:
         """Whether training, evaluation, report and bundle are all there."""
         return all(path.is_file() for path in (self.evaluation, self.report, self.bundle))
 
-    def create(self) -> None:
-        """Make the folder; `run.json` comes last, so that a folder that has it is complete."""
+    def create(self, first: checkpoint.Checkpoint | None = None) -> None:
+        """Make the folder, with the checkpoint to begin from; `run.json` is last: a folder that has it is complete."""
         require_free(self.folder)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)  # of a start that was killed before its run.json was there
+        if first is not None:
+            checkpoint.save_step(self.checkpoints, 0, first.tensors, first.state)
         write_json(self.folder / "recipe.json", self.recipe.to_json())
         write_json(self.folder / "environment.json", environment())
         write_json(
@@ -120,6 +127,8 @@ class Run:
                 "unreadable": self.unreadable,
                 "test_fingerprint": self.test_fingerprint,
                 "cache": self.cache,
+                "initial": self.initial,
+                "derived": self.derived,
             },
         )
 
@@ -147,6 +156,8 @@ class Run:
                 unreadable=tuple((path, reason) for path, reason in values.get("unreadable", ())),
                 test_fingerprint=values.get("test_fingerprint", ""),
                 cache=values.get("cache"),
+                initial=values.get("initial"),
+                derived=values.get("derived", {}),
                 **{key: values[key] for key in ("where", "data_root", "fingerprint", "device", "created")},
             )
         except InputError:

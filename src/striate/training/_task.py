@@ -6,12 +6,16 @@ All else of a training is the same for every task.
 from abc import ABC, abstractmethod
 from typing import NamedTuple, final
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from striate.data import ImageData, ImageSplit, Progress, augment
 from striate.data._randomness import Keys
 from striate.evaluation import Evaluation, fit_temperature, judge, predict_logits
+from striate.training._class_weights import class_weights
 from striate.training._losses import make_loss
+from striate.training._mixing import mix
 from striate.training._recipe import Recipe
 
 
@@ -42,6 +46,15 @@ class Task(ABC):
     def augment(self, images: Tensor, targets: Tensor, keys: Keys, epoch: int) -> tuple[Tensor, Tensor]:
         """Return uint8 pictures and their targets as the network sees them in an epoch, standardised."""
 
+    def class_counts(self) -> NDArray[np.int64]:
+        """Return how many targets of each class the training split has."""
+        counts: NDArray[np.int64] = np.bincount(self.data.splits["train"].labels, minlength=len(self.data.classes))
+        return counts
+
+    def count(self, targets: Tensor) -> int:
+        """Return how many of a batch's targets count: the loss is a mean over so many."""
+        return len(targets)
+
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return what is minimised: a mean over the targets that count."""
@@ -69,10 +82,10 @@ class Classification(Task):
 
     def __init__(self, recipe: Recipe, data: ImageData) -> None:
         super().__init__(recipe, data)
-        self.criterion = make_loss(recipe.loss)
+        self.criterion = make_loss(recipe.loss, class_weights(recipe.loss.class_weights, self.class_counts()))
 
     def augment(self, images: Tensor, targets: Tensor, keys: Keys, epoch: int) -> tuple[Tensor, Tensor]:
-        """Return pictures N x C x H x W and their labels N."""
+        """Return pictures N x C x H x W and their labels N, or, if they are mixed, each one's shares of the classes."""
         preprocessing = self.data.preprocessing
         canvas = augment(
             preprocessing.canvas(images),
@@ -82,15 +95,27 @@ class Classification(Task):
             options=self.recipe.augmentation,
             size=preprocessing.input_size[1:],
         )
-        return preprocessing.standardize(canvas), targets
+        inputs = preprocessing.standardize(canvas)
+        if not self.recipe.mixing.on:
+            return inputs, targets
+        return mix(
+            inputs,
+            targets,
+            keys,
+            classes=len(self.data.classes),
+            seed=self.recipe.seed,
+            epoch=epoch,
+            options=self.recipe.mixing,
+        )
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the recipe's loss, a mean over the pictures."""
         return self.criterion(outputs, targets)
 
     def hits(self, outputs: Tensor, targets: Tensor) -> tuple[int, int]:
-        """Return how many pictures were predicted rightly, of how many."""
-        return int((outputs.argmax(1) == targets).sum()), len(targets)
+        """Return how many pictures were predicted rightly, of how many: of a mixed one, the class of most of it."""
+        labels = targets.argmax(1) if targets.ndim == 2 else targets
+        return int((outputs.argmax(1) == labels).sum()), len(targets)
 
     def validate(self, model: nn.Module, split: ImageSplit, *, batch_size: int) -> Validation:
         """Measure accuracy and negative log-likelihood."""
