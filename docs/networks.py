@@ -68,7 +68,8 @@ def table(cards: list[Card]) -> str:
         figures = (
             f"{len(checked) - departing}" + (f", {departing} not" if departing else "") if checked else "none printed"
         )
-        maps = [row for row in summary.rows if len(row.output_size) == 3 and min(row.output_size[1:]) > 1]
+        rank = 1 + len(one.size)
+        maps = [row for row in summary.rows if len(row.output_size) == rank and min(row.output_size[1:]) > 1]
         field = "x".join(map(str, maps[-1].receptive_field)) if maps else "all"
         size = "x".join(map(str, (one.channels, *one.size)))
         counts = f"{total.parameters:,} | {total.macs:,} | {field}"

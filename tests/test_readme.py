@@ -19,6 +19,7 @@ READMES = ("README.md", "README.zh-CN.md")
 PAGES = (
     "docs/training.md",
     "docs/data.md",
+    "docs/signals.md",
     "docs/doctor.md",
     "docs/inspect.md",
     "docs/recipes.md",

@@ -68,11 +68,11 @@ def test_a_file_that_went_away_is_named(tmp_path):
         ((["a", "a"], [0, 1], IMAGES[:2]), "split: expected distinct ids, some are there more than once"),
         (
             (["a", "b"], [0, 1], IMAGES[:2] / 255),
-            "split: expected uint8 images 2 x C x h x w, got float64 of shape (2, 3, 4, 6)",
+            "split: expected uint8 images 2 x C x h x w or float32 series 2 x C x T, got float64 of shape (2, 3, 4, 6)",
         ),
         (
             (["a", "b"], [0, 1], IMAGES[0, :2]),
-            "split: expected uint8 images 2 x C x h x w, got uint8 of shape (2, 4, 6)",
+            "split: expected uint8 images 2 x C x h x w or float32 series 2 x C x T, got uint8 of shape (2, 4, 6)",
         ),
     ],
 )

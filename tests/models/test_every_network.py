@@ -42,6 +42,8 @@ SIZES = {
     "dilated": (20, 16),
     "deconvnet": (32, 40),
     "deformable": (49, 34),
+    "fcn-1d": (20,),
+    "resnet-1d": (20,),
 }
 # built with a fraction of their maps: segmenting takes every pixel through a VGG-16 or a ResNet-101
 NARROW = {"fcn": 1 / 16, "deeplab": 1 / 16, "dilated": 1 / 32, "deconvnet": 1 / 16, "deformable": 1 / 16}
@@ -104,8 +106,7 @@ def evaluable(name: str) -> nn.Module:
 
 
 def pictures(model: nn.Module, count: int, seed: int = 1) -> Tensor:
-    c, h, w = model.input_size  # type: ignore[misc]
-    return torch.randn(count, c, h, w, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(count, *model.input_size, generator=torch.Generator().manual_seed(seed))
 
 
 def labels_for(name: str, logits: Tensor) -> Tensor:
@@ -233,7 +234,7 @@ def test_layout_type_and_state(name: str) -> None:
     with torch.no_grad():
         logits = model(x)
         last = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        assert_near(last(x.contiguous(memory_format=torch.channels_last)), logits, name)
+        assert_near(last(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x), logits, name)
         with torch.autocast("cpu", torch.bfloat16):
             mixed = model(x).float()
         assert torch.isfinite(mixed).all()

@@ -25,8 +25,7 @@ from striate.bundle._archive import parse_json, read_archive, write_archive
 from striate.bundle._predict import Prediction, predictions
 from striate.bundle._prepared import prepare
 from striate.bundle._sources import find_images
-from striate.data import ClassMap
-from striate.data._preprocessing import Preprocessing
+from striate.data import SERIES_ENDINGS, ClassMap, Preparation, SignalPreprocessing, preparation_from_json
 from striate.errors import InputError, StriateError
 from striate.evaluation import logits_of
 from striate.models import build
@@ -38,9 +37,9 @@ PARTS = frozenset({WEIGHTS, GOLDEN, README, MODEL, LABELS, PREPROCESSING, CALIBR
 
 _GOLDEN_BATCH = 16
 _README_TEXT = """\
-This is a trained image classifier, {name!r} with {classes} classes, written by Striate {striate}.
-weights.safetensors holds its parameters, labels.json the class of each output, preprocessing.json how a picture
-becomes its input, calibration.json the temperature of its probabilities, metrics.json what it is worth and
+This is a trained classifier, {name!r} with {classes} classes, written by Striate {striate}.
+weights.safetensors holds its parameters, labels.json the class of each output, preprocessing.json how a picture or
+a series becomes its input, calibration.json the temperature of its probabilities, metrics.json what it is worth and
 provenance.json where it comes from; golden.safetensors holds pictures with the outputs that the model gave for them,
 and manifest.json the SHA-256 of each part. With Striate installed, `striate verify FILE` checks it and
 `striate predict FILE PICTURES` uses it; docs/bundle.md of Striate describes the format. Do not repack it: a bundle is
@@ -56,12 +55,12 @@ class Bundle:
     model_name: str
     model_options: dict[str, Any]
     classes: ClassMap
-    preprocessing: Preprocessing
+    preprocessing: Preparation
     temperature: float  # calibrated probabilities are softmax(logits / temperature)
     metrics: dict[str, Any]
     provenance: dict[str, Any]
     state: dict[str, Tensor] = field(repr=False)
-    golden_images: npt.NDArray[np.uint8] = field(repr=False)  # N x C x h x w
+    golden_images: npt.NDArray[Any] = field(repr=False)  # pictures uint8 N x C x h x w, or series float32 N x C x T
     golden_logits: npt.NDArray[np.float32] = field(repr=False)  # N x K
 
     @functools.cached_property
@@ -99,7 +98,9 @@ class Bundle:
         for name, value in (("batch_size", batch_size), ("top", top), ("threads", 1 if threads is None else threads)):
             if value < 1:
                 raise InputError(f"predict: {name} must be 1 or more, got {value}")
-        return predictions(self, find_images(sources), batch_size, top, threads or min(8, os.cpu_count() or 1))
+        series = isinstance(self.preprocessing, SignalPreprocessing)
+        paths = find_images(sources, SERIES_ENDINGS, "series") if series else find_images(sources)
+        return predictions(self, paths, batch_size, top, threads or min(8, os.cpu_count() or 1))
 
 
 def save(
@@ -109,18 +110,18 @@ def save(
     model_options: Mapping[str, Any],
     state: Mapping[str, Tensor],
     classes: ClassMap,
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     temperature: float,
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
-    golden_images: npt.NDArray[np.uint8],
+    golden_images: npt.NDArray[Any],
 ) -> None:
     """Write a trained model as one file, atomically.
 
     `model_options` are those of `models.build` besides classes, channels and size, which follow from `classes` and
-    `preprocessing`. `golden_images` (uint8 N x C x h x w, at least one) are stored with the logits that the model gives
-    for them on this machine: the network is built anew from exactly what is written, so a bundle that could not be
-    loaded is never written. `metrics` and `provenance` are any JSON values; the versions and the time are added.
+    `preprocessing`. `golden_images` (as a split loads them, at least one) are stored with the logits that the model
+    gives for them on this machine: the network is built anew from exactly what is written, so a bundle that could not
+    be loaded is never written. `metrics` and `provenance` are any JSON values; the versions and the time are added.
     Raises InputError for parts that do not fit together.
     """
     if not (math.isfinite(temperature) and temperature > 0):
@@ -170,7 +171,7 @@ def load(path: str | Path) -> Bundle:
             model_name=values[MODEL]["name"],
             model_options=values[MODEL]["options"],
             classes=ClassMap.from_json(values[LABELS]),
-            preprocessing=Preprocessing.from_json(values[PREPROCESSING]),
+            preprocessing=preparation_from_json(values[PREPROCESSING]),
             temperature=float(values[CALIBRATION]["temperature"]),
             metrics=values[METRICS],
             provenance=values[PROVENANCE],
@@ -186,8 +187,8 @@ def load(path: str | Path) -> Bundle:
 
 def golden_logits(
     model: nn.Module,
-    images: npt.NDArray[np.uint8],
-    preprocessing: Preprocessing,
+    images: npt.NDArray[Any],
+    preprocessing: Preparation,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Run the golden pictures in batches of a fixed size, when a bundle is saved and when it is verified."""
@@ -201,8 +202,8 @@ def golden_logits(
 
 def _check(bundle: Bundle) -> None:
     images, logits, pre = bundle.golden_images, bundle.golden_logits, bundle.preprocessing
-    if images.dtype != np.uint8 or images.shape[1:] != (pre.channels, *pre.size) or not len(images):
-        raise InputError(f"golden images {images.dtype} {images.shape} for pictures {pre.channels} x {pre.size}")
+    if not pre.fits(images) or not len(images):
+        raise InputError(f"golden images {images.dtype} {images.shape} for samples {pre.sample_size}")
     if logits.dtype != np.float32 or logits.shape != (len(images), len(bundle.classes)):
         raise InputError(
             f"golden logits {logits.dtype} {logits.shape} for {len(images)} x {len(bundle.classes)} classes"
@@ -221,14 +222,14 @@ def _build(
     name: str,
     options: Mapping[str, Any],
     classes: ClassMap,
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     state: Mapping[str, Tensor],
 ) -> nn.Module:
     """Build the network and give it its weights; the caller's random state is left alone."""
-    channels, height, width = preprocessing.input_size
+    channels, *size = preprocessing.input_size
     try:
         with torch.random.fork_rng(devices=[]):
-            model = build(name, classes=len(classes), channels=channels, size=(height, width), **options)
+            model = build(name, classes=len(classes), channels=channels, size=tuple(size), **options)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:  # options may be anything
         raise InputError(f"{what}: the network cannot be built ({error})") from error
     own = model.state_dict()

@@ -4,12 +4,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from striate.data import ImageError, decode_image
+from striate.data import ImageError, Preparation, Preprocessing, SignalPreprocessing, decode_image, decode_series
 from striate.evaluation import logits_of, probabilities
 from striate.runtime import current
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from striate.bundle._bundle import Bundle
 
-Picture = npt.NDArray[np.uint8]
+Picture = npt.NDArray[Any]  # or a series
 Decoding = Future[Picture | str]  # the picture, or why there is none
 
 
@@ -41,7 +41,7 @@ def predictions(
 
     def decode(path: Path) -> Picture | str:
         try:
-            return decode_image(path, bundle.preprocessing)
+            return _decoded(path, bundle.preprocessing)
         except ImageError as error:
             return error.reason
 
@@ -54,6 +54,13 @@ def predictions(
             yield from _predict_batch(bundle, waiting.popleft(), top)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _decoded(path: Path, preprocessing: Preparation) -> Picture:
+    if isinstance(preprocessing, SignalPreprocessing):
+        return decode_series(path, preprocessing)
+    assert isinstance(preprocessing, Preprocessing)
+    return decode_image(path, preprocessing)
 
 
 def _network(bundle: "Bundle") -> "nn.Module":

@@ -78,10 +78,12 @@ def doctor(
 
 
 def _folder(data: str) -> Path:
-    from striate.data import KNOWN, is_shards
+    from striate.data import KNOWN, is_shards, is_signals
 
     if data in KNOWN and not Path(data).is_dir():
         raise InputError(f"doctor: {data} is a known set, checked when it is read; name a folder of images")
+    if is_signals(data):
+        raise InputError(f"doctor: {data} has series, checked when they are opened; name a folder of images")
     if is_shards(data):
         raise InputError(f"doctor: {data} are shards, checked when they are opened; name a folder of images")
     return Path(data)
@@ -104,12 +106,14 @@ def _preprocessing(size: str | None) -> "Preprocessing":
 def _likely(found: "Examination", run: Path, most: int, progress: "Progress") -> "list[Finding]":
     """Return the labels that are likely wrong by what a finished run's network sees in the pictures."""
     from striate.bundle import load
-    from striate.data import FolderSplit
+    from striate.data import FolderSplit, Preprocessing
     from striate.data.doctor import likely_errors
     from striate.evaluation import penultimate_features
     from striate.runtime import RuntimeOptions, choose_for_use
 
     bundle = load(options.bundle_path(run))
+    if not isinstance(bundle.preprocessing, Preprocessing):
+        raise InputError(f"doctor: {run} is a model for series, not for pictures")
     files = [file for file in found.readable if file.label in bundle.classes]
     if not files:
         raise InputError(f"doctor: {run} knows none of the classes of {found.root}: give a run on these data")

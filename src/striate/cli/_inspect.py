@@ -18,7 +18,7 @@ def inspect(
         typer.Argument(help="A network's name (see `striate models`), a bundle or a run folder.", show_default=False),
     ],
     size: Annotated[
-        str | None, typer.Option(metavar="H,W", help="Height and width of the input; default: the paper's.")
+        str | None, typer.Option(metavar="H,W", help="Height and width, or the length of series; default: the paper's.")
     ] = None,
     channels: Annotated[int | None, typer.Option(min=1, help="Input channels; default: the paper's.")] = None,
     classes: Annotated[int | None, typer.Option(min=2, help="Classes; default: the paper's.")] = None,
@@ -83,16 +83,20 @@ def _from_bundle(path: str, given: dict[str, Any]) -> "nn.Module":
     return load(options.bundle_path(Path(path))).model
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
+def _size(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     try:
-        height, width = (int(part) for part in text.replace("x", ",").split(","))
+        size = tuple(int(part) for part in text.replace("x", ",").split(","))
     except ValueError:
-        raise InputError(f"inspect: --size must be height and width, such as 224,224, got {text!r}") from None
-    if min(height, width) < 1:
+        size = ()
+    if len(size) not in {1, 2}:
+        raise InputError(
+            f"inspect: --size must be height and width, such as 224,224, or the length of series, got {text!r}"
+        )
+    if min(size) < 1:
         raise InputError(f"inspect: --size must be 1 or more on each axis, got {text!r}")
-    return height, width
+    return size
 
 
 def _options(settings: list[str]) -> dict[str, Any]:

@@ -12,21 +12,25 @@ from striate.data._joint import augment_scenes
 from striate.data._masks import VOID, Masks, fit_mask, read_mask, write_mask
 from striate.data._opening import lasting, open_data, open_for_evaluation
 from striate.data._options import DataOptions
-from striate.data._preprocessing import Preprocessing
+from striate.data._preprocessing import Preparation, Preprocessing
 from striate.data._randaugment import OPERATIONS
 from striate.data._randomness import sample_keys, shuffled, uniform
 from striate.data._sampling import Draws, Sampling, draws
 from striate.data._scenes import SceneSplit, require_scenes
+from striate.data._series import SERIES_ENDINGS, decode_series
 from striate.data._shard_writing import write_shards
 from striate.data._shards import ShardSplit
+from striate.data._signals import SignalPreprocessing, augment_signals, preparation_from_json
 from striate.data._splits import ArraySplit, FolderSplit, ImageSplit
 from striate.data.sources.layout import count_training
 from striate.data.sources.shard_files import is_shards
+from striate.data.sources.signals import is_signals
 
 __all__ = [
     "KNOWN",
     "LENET_DISTORTIONS",
     "OPERATIONS",
+    "SERIES_ENDINGS",
     "VOID",
     "ArraySplit",
     "Augmentation",
@@ -41,28 +45,34 @@ __all__ = [
     "ImageSplit",
     "KnownSet",
     "Masks",
+    "Preparation",
     "Preprocessing",
     "Progress",
     "RemoteFile",
     "Sampling",
     "SceneSplit",
     "ShardSplit",
+    "SignalPreprocessing",
     "Unreadable",
     "amount",
     "augment",
     "augment_scenes",
+    "augment_signals",
     "batches",
     "cache_folder",
     "count_training",
     "decode_image",
+    "decode_series",
     "decoded_anew",
     "draws",
     "fit_array",
     "fit_mask",
     "is_shards",
+    "is_signals",
     "lasting",
     "open_data",
     "open_for_evaluation",
+    "preparation_from_json",
     "read_exclusion",
     "read_mask",
     "require_scenes",

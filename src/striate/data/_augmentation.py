@@ -1,6 +1,6 @@
 """Pictures changed a little at each epoch, in ways that do not change what they show; keyed, so repeatable."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from striate.data import _geometry as geometry
@@ -25,7 +25,7 @@ _MOST: dict[str, float] = {
     "crop": 10_000,
 }
 _MOST |= {"brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5, "lighting": 10}
-_MOST |= {"randaugment": 100, "magnitude": MOST, "erase": 1}
+_MOST |= {"randaugment": 100, "magnitude": MOST, "erase": 1, "noise": 10}
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Augmentation:
     colours, from a list of 14 (`striate.data.OPERATIONS`), all as strong as `magnitude`, 0 to 10, says. `erase` is the
     probability with which a rectangle of `erase_area`, two shares of the picture, is filled with noise at the very end
     (random erasing, Zhong et al. 2020).
+
+    Series know `shift`, `scale` and `noise`: see `augment_signals`.
     """
 
     shift: float = 0.0
@@ -74,6 +76,7 @@ class Augmentation:
     magnitude: float = 9.0
     erase: float = 0.0
     erase_area: tuple[float, float] = (0.02, 0.4)
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         for name, limit in _MOST.items():
@@ -96,6 +99,16 @@ class Augmentation:
             raise InputError("augmentation: zoom and area are two ways to choose a window, use one of them")
         if self.crop and self.windows:
             raise InputError("augmentation: crop moves a window of fixed size, leave it 0 with zoom, area or aspect")
+
+    def require_kind(self, kind: str) -> None:
+        """Raise InputError for a setting of pictures where series are changed, and the reverse."""
+        for field in fields(self):
+            fits = field.name != "noise" if kind == "pictures" else field.name in {"shift", "scale", "noise"}
+            if not fits and getattr(self, field.name) != field.default:
+                raise InputError(
+                    f"augmentation: {field.name} is no change for {kind}"
+                    + ("" if kind == "pictures" else ": these take shift, scale and noise")
+                )
 
     @property
     def distorts(self) -> bool:

@@ -235,7 +235,7 @@ def decoded_anew(data: ImageData) -> str | None:
     splits = [split for split in data.splits.values() if isinstance(split, FolderSplit) and split.kept is None]
     if not splits:
         return None
-    size = sum(map(len, splits)) * int(np.prod((data.preprocessing.channels, *data.preprocessing.size)))
+    size = sum(map(len, splits)) * int(np.prod(data.preprocessing.sample_size))
     return (
         f"the decoded pictures take {amount(size)}, too much to be kept in memory: each epoch decodes them anew; "
         "--cache keeps them decoded on disk"

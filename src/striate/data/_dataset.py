@@ -10,7 +10,7 @@ import numpy as np
 
 from striate.data._classmap import ClassMap
 from striate.data._masks import Masks
-from striate.data._preprocessing import Preprocessing
+from striate.data._preprocessing import Preparation
 from striate.data._splits import ImageSplit
 
 Progress = Callable[[int, int, str], None]  # how much is done, of how much, of what
@@ -34,7 +34,7 @@ class ImageData:
 
     name: str
     classes: ClassMap
-    preprocessing: Preprocessing
+    preprocessing: Preparation
     splits: dict[str, ImageSplit]
     unreadable: tuple[Unreadable, ...] = ()
     ignored: tuple[str, ...] = ()

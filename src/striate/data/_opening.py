@@ -13,9 +13,10 @@ from striate.data._classmap import ClassMap
 from striate.data._dataset import ImageData, Progress
 from striate.data._masks import Masks
 from striate.data._options import DataOptions
-from striate.data._preprocessing import Preprocessing
+from striate.data._preprocessing import Preparation
 from striate.data._randomness import uniform
 from striate.data._shard_store import is_url
+from striate.data._signals import SignalPreprocessing
 from striate.data._splits import ImageSplit, stratified
 from striate.data.sources.cifar import TRAIN, read_cifar10
 from striate.data.sources.digits import read_digits
@@ -25,6 +26,7 @@ from striate.data.sources.scene_layout import is_scenes
 from striate.data.sources.scenes import Meaning, open_scenes, open_scenes_split
 from striate.data.sources.shard_files import is_shards
 from striate.data.sources.shards import open_shards, open_shards_split
+from striate.data.sources.signals import is_signals, open_signals, open_signals_split
 from striate.errors import InputError, did_you_mean
 
 
@@ -39,7 +41,7 @@ def open_data(
     memory_limit: int = MEMORY_LIMIT,
     cache: Cache | None = None,
 ) -> ImageData:
-    """Open a known set ("digits", "mnist", ...), a folder of images, or shards, with its three splits.
+    """Open a known set ("digits", "mnist", ...), a folder of images, shards, or series, with its three splits.
 
     Known sets come from `data_root`, or without it from the user's cache folder, downloaded at first; a folder that is
     named like one is meant by "./name". `seed` and the options alone decide which images are set aside for validation
@@ -48,6 +50,9 @@ def open_data(
     Raises InputError, in one sentence, for whatever is wrong with the data.
     """
     known = KNOWN.get(where) if isinstance(where, str) else None
+    _require_kind(where, options)
+    if options.kind == "signals":
+        return open_signals(where, options, seed=seed, classes=classes, progress=progress)
     if known is None and is_shards(where):
         _require_labels(where, options)
         if cache is not None:
@@ -84,7 +89,7 @@ def open_data(
 
 def open_for_evaluation(
     where: str | Path,
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     classes: ClassMap,
     *,
     split: str = "test",
@@ -108,17 +113,13 @@ def open_for_evaluation(
     """
     if split not in {"train", "val", "test"}:
         raise InputError(f"split must be 'train', 'val' or 'test', got {split!r}")
-    options = replace(
-        options or DataOptions(),
-        channels=preprocessing.channels,
-        size=preprocessing.size,
-        fit=preprocessing.fit,
-        border=preprocessing.border,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        crop_to=preprocessing.crop_to,
-        task="classification" if masks is None else "segmentation",
-    )
+    options = (options or DataOptions()).like(preprocessing)
+    options = replace(options, task="classification" if masks is None else "segmentation")
+    _require_kind(where, options)
+    if isinstance(preprocessing, SignalPreprocessing):
+        return open_signals_split(
+            where, options, preprocessing, classes, split, seed=seed, trained_on=trained_on, progress=progress
+        )
     if isinstance(where, str) and where in KNOWN:
         data = open_data(where, options, seed=seed, data_root=data_root, classes=classes, progress=progress)
         return ImageData(data.name, classes, preprocessing, {split: data.splits[split]})
@@ -152,6 +153,23 @@ def open_for_evaluation(
 def lasting(where: str | Path) -> str:
     """Return a known set's name or an address as it is, a path as an absolute one: what means the same tomorrow."""
     return str(where) if where in KNOWN or is_url(str(where)) else str(Path(where).resolve())
+
+
+def _require_kind(where: str | Path, options: DataOptions) -> None:
+    """Raise InputError for series where pictures are asked for, and the reverse."""
+    known = isinstance(where, str) and where in KNOWN
+    if options.kind == "pictures" and not known and is_signals(where):
+        raise InputError(
+            f"{where}: has series (.csv, .tsv, .npy), not pictures: train with --recipe signals, or another with "
+            "data.kind=signals"
+        )
+    if options.kind == "signals" and not (known or Path(where).exists()):
+        raise InputError(f"no such folder or table of series: {where}")
+    if options.kind == "signals" and not is_signals(where):
+        raise InputError(
+            f"{where}: expected series, a folder for each class with .csv, .tsv or .npy files or a table .csv or .tsv, "
+            "found something else"
+        )
 
 
 def _require_labels(where: str | Path, options: DataOptions) -> None:

@@ -1,8 +1,12 @@
 """From a decoded picture to the numbers a network sees: the same at training, evaluation and prediction."""
 
 import operator
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from striate.errors import InputError
 
@@ -12,8 +16,53 @@ if TYPE_CHECKING:
 Fit = Literal["stretch", "crop", "pad"]
 
 
+class Preparation(ABC):
+    """How a sample becomes network input, in two steps that are the same wherever a network is used.
+
+    A file becomes an array of `sample_size` and type `dtype`; batches of these become input of `input_size`: the
+    canvas, on which augmentation works, then what is left to do, `standardize`.
+    """
+
+    dtype: type[np.generic]
+
+    @property
+    @abstractmethod
+    def sample_size(self) -> tuple[int, ...]:
+        """Channels and size of a sample."""
+
+    @property
+    @abstractmethod
+    def input_size(self) -> tuple[int, ...]:
+        """Channels and size of what the network gets."""
+
+    @abstractmethod
+    def canvas(self, samples: "torch.Tensor") -> "torch.Tensor":
+        """Return samples as float32 values that augmentation changes."""
+
+    @abstractmethod
+    def standardize(self, canvas: "torch.Tensor") -> "torch.Tensor":
+        """Return a canvas, changed or not, as network input."""
+
+    @abstractmethod
+    def __call__(self, samples: "torch.Tensor") -> "torch.Tensor":
+        """Turn samples into network input."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary, from which `preparation_from_json` makes an equal object."""
+
+    def blank(self, count: int) -> NDArray[Any]:
+        """Return so many samples of zeros."""
+        return np.zeros((count, *self.sample_size), self.dtype)
+
+    def fits(self, samples: NDArray[Any]) -> bool:
+        """Whether an array holds samples, N of the size and type."""
+        return samples.dtype == self.dtype and samples.shape[1:] == self.sample_size
+
+
+@final
 @dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(Preparation):
     """How a picture becomes network input; stored in every run and bundle.
 
     A picture is brought to `size` (height, width) in `channels` (1 grey, 3 RGB) as uint8: "stretch" ignores the aspect
@@ -29,6 +78,8 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     crop_to: tuple[int, int] | None = None
+
+    dtype = np.uint8
 
     def __post_init__(self) -> None:
         if self.channels not in {1, 3}:
@@ -51,6 +102,11 @@ class Preprocessing:
                     f"preprocessing: crop_to must be (height, width) of 1 x 1 to {whole[0]} x {whole[1]}, the size "
                     f"with its border, or none, got {self.crop_to}"
                 )
+
+    @property
+    def sample_size(self) -> tuple[int, int, int]:
+        """Channels, height and width of a decoded picture."""
+        return (self.channels, *self.size)
 
     @property
     def input_size(self) -> tuple[int, int, int]:

@@ -62,6 +62,15 @@ class Draw:
         values: NDArray[np.float64] = ndtri(self.unit(stream) + 2.0**-54)  # the middle of each step: never 0 or 1
         return values
 
+    def normals(self, stream: str, count: int) -> NDArray[np.float64]:
+        """Return so many numbers of the standard normal distribution each, shape (N, count)."""
+        from scipy.special import ndtri
+
+        steps = np.arange(count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # SplitMix64, begun at own bits
+        bits = _mix(self.bits(stream)[:, None] + steps)
+        values: NDArray[np.float64] = ndtri((bits >> np.uint64(11)).astype(np.float64) * 2.0**-53 + 2.0**-54)
+        return values
+
 
 def _hash(seed: int, epoch: int, keys: Keys, stream: str) -> Keys:
     """Mix the context into each key, twice: two keys never meet within a context, whatever the contexts."""

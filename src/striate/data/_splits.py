@@ -1,4 +1,4 @@
-"""Labelled images that can be loaded by index, from memory or from files."""
+"""Labelled images or series that can be loaded by index, from memory or from files."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -22,7 +22,10 @@ Indices = NDArray[np.int64]
 
 
 class ImageSplit(ABC):
-    """N images of one size with their labels (int64, shape (N,)) and ids, which are distinct and never change."""
+    """N images of one size with their labels (int64, shape (N,)) and ids, which are distinct and never change.
+
+    Or N series of one length: what `Preparation` calls samples.
+    """
 
     in_memory: bool
 
@@ -55,8 +58,11 @@ class ImageSplit(ABC):
         """A hash of each image's content, before or after decoding."""
 
     @abstractmethod
-    def load(self, indices: ArrayLike, *, threads: int | None = None) -> NDArray[np.uint8]:
-        """Return the images at `indices`, any order and number: a new uint8 array N x C x h x w."""
+    def load(self, indices: ArrayLike, *, threads: int | None = None) -> NDArray[Any]:
+        """Return the samples at `indices`, any order and number, as a new array.
+
+        Images are uint8 N x C x h x w, series float32 N x C x T with NaN where a series has no value.
+        """
 
     def targets(self, indices: ArrayLike) -> NDArray[Any]:
         """Return what a network learns about the images at `indices`: their labels (N,)."""
@@ -69,18 +75,20 @@ class ImageSplit(ABC):
 
 @final
 class ArraySplit(ImageSplit):
-    """Images in memory: uint8 N x C x h x w."""
+    """Images in memory, uint8 N x C x h x w, or series, float32 N x C x T."""
 
     in_memory = True
 
     def __init__(
-        self, ids: Sequence[str], labels: ArrayLike, images: NDArray[np.uint8], digests: list[bytes] | None = None
+        self, ids: Sequence[str], labels: ArrayLike, images: NDArray[Any], digests: list[bytes] | None = None
     ) -> None:
         """Take the images and, where they are known, the hashes of what they were decoded from."""
         super().__init__(ids, labels)
-        if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(self.ids):
+        known = (images.dtype, images.ndim) in {(np.dtype(np.uint8), 4), (np.dtype(np.float32), 3)}
+        if not known or len(images) != len(self.ids):
             raise InputError(
-                f"split: expected uint8 images {len(self.ids)} x C x h x w, got {images.dtype} of shape {images.shape}"
+                f"split: expected uint8 images {len(self.ids)} x C x h x w or float32 series {len(self.ids)} x C x T, "
+                f"got {images.dtype} of shape {images.shape}"
             )
         self.images = images
         self._digests = digests
@@ -92,8 +100,8 @@ class ArraySplit(ImageSplit):
             self._digests = [content_digest(image.tobytes()) for image in self.images]
         return self._digests
 
-    def load(self, indices: ArrayLike, *, threads: int | None = None) -> NDArray[np.uint8]:
-        """Return copies of the images at `indices`; there is nothing to do for threads."""
+    def load(self, indices: ArrayLike, *, threads: int | None = None) -> NDArray[Any]:
+        """Return copies of the samples at `indices`; there is nothing to do for threads."""
         return self.images[_as_rows(indices)]
 
     def subset(self, rows: ArrayLike) -> "ArraySplit":

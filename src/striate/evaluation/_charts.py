@@ -4,7 +4,7 @@ import base64
 import io
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ _DOTS = 40  # more points than these are drawn as a line only
 _LOG_FROM = 30.0  # a range so many times its lowest value is drawn on a logarithmic scale
 _SMALL = 64  # pictures up to this side are kept exactly, larger ones shrunk
 _THUMBNAIL = 160
+_MOST_POINTS = 400  # of a line in a thumbnail
+_CHANNELS = ("#1f7769", "#c8372d", "#3b5bdb", "#b7791f", "#7b2d8b", "#475569")
 _MOST_CELLS = 720  # pixels of the confusion picture's side, where the classes allow it
 
 _STYLE = """
@@ -115,13 +117,37 @@ def confusion_picture(confusion: npt.ArrayLike) -> str:
     return picture_uri(Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)), "PNG")
 
 
-def thumbnail(picture: npt.NDArray[np.uint8]) -> str:
-    """Make a small picture of uint8 C x h x w (C 1 or 3), a data URI."""
+def thumbnail(picture: npt.NDArray[Any]) -> str:
+    """Make a small picture of uint8 C x h x w (C 1 or 3), or draw a series, float32 C x T: a data URI."""
+    if picture.ndim == 2:
+        return series_uri(picture)
     image = Image.fromarray(np.ascontiguousarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)))
     if max(image.size) <= _SMALL:
         return picture_uri(image, "PNG")
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
     return picture_uri(image, "JPEG")
+
+
+def series_uri(series: npt.NDArray[Any]) -> str:
+    """Draw the channels of a series (C x T) as lines, each by its own range; NaN is left out."""
+    side, margin = 160.0, 6.0
+    lines = []
+    for k, channel in enumerate(series.astype(np.float64)):
+        places = np.flatnonzero(np.isfinite(channel))
+        if not len(places):
+            continue
+        places = places[:: max(1, len(places) // _MOST_POINTS)]
+        low, high = channel[places].min(), channel[places].max()
+        x = margin + (side - 2 * margin) * places / max(len(channel) - 1, 1)
+        y = side - margin - (side - 2 * margin) * (channel[places] - low) / ((high - low) or 1.0)
+        colour = _CHANNELS[k % len(_CHANNELS)]
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+        lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {side:g} {side:g}">'
+        f'<rect width="{side:g}" height="{side:g}" fill="#fff"/>{"".join(lines)}</svg>'
+    )
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def picture_uri(image: Image.Image, kind: str) -> str:

@@ -13,13 +13,13 @@ from striate.evaluation._predict import logits_of
 if TYPE_CHECKING:
     import torch
 
-    from striate.data import ImageSplit, Preprocessing
+    from striate.data import ImageSplit, Preparation
 
 
 def penultimate_features(
     model: "torch.nn.Module",
     split: "ImageSplit",
-    preprocessing: "Preprocessing",
+    preprocessing: "Preparation",
     *,
     batch_size: int = 256,
     progress: Callable[[int, int, str], None] | None = None,

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,13 @@ from striate.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from striate.data import ImageSplit, Preprocessing
+    from striate.data import ImageSplit, Preparation
 
 
 def predict_logits(
     model: "torch.nn.Module",
     split: "ImageSplit",
-    preprocessing: "Preprocessing",
+    preprocessing: "Preparation",
     *,
     batch_size: int = 256,
     progress: Callable[[int, int, str], None] | None = None,
@@ -38,15 +38,16 @@ def predict_logits(
         if progress is not None:
             progress(done, total, "evaluating")
     if not parts:  # a blank picture tells K
-        blank = np.zeros((1, preprocessing.channels, *preprocessing.size), dtype=np.uint8)
-        parts.append(logits_of(model, blank, preprocessing)[:0])
+        parts.append(logits_of(model, preprocessing.blank(1), preprocessing)[:0])
     return np.concatenate(parts)
 
 
 def logits_of(
-    model: "torch.nn.Module", images: npt.NDArray[np.uint8], preprocessing: "Preprocessing"
+    model: "torch.nn.Module", images: npt.NDArray[Any], preprocessing: "Preparation"
 ) -> npt.NDArray[np.float32]:
-    """Return the model's logits (float32 N x K) for decoded pictures (uint8 N x C x h x w), all in one batch.
+    """Return the model's logits (float32 N x K) for samples as a split loads them, all in one batch.
+
+    Pictures are uint8 N x C x h x w, series float32 N x C x T.
 
     The model runs where its parameters are and in their floating-point type, in evaluation mode; each of its modules
     has its own mode back afterwards. Within a runtime's `applied` block its precision and memory layout hold. Raises
@@ -56,10 +57,11 @@ def logits_of(
 
     from striate.runtime import Runtime, current
 
-    expected = (preprocessing.channels, *preprocessing.size)
-    if images.dtype != np.uint8 or images.shape[1:] != expected:
+    if not preprocessing.fits(images):
+        expected = " x ".join(map(str, ("N", *preprocessing.sample_size)))
+        what = "pictures" if len(preprocessing.sample_size) == 3 else "series"
         raise InputError(
-            f"pictures must be uint8 N x {' x '.join(map(str, expected))} as the preprocessing says, "
+            f"{what} must be {np.dtype(preprocessing.dtype)} {expected} as the preprocessing says, "
             f"got {images.dtype} {images.shape}"
         )
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
@@ -70,8 +72,8 @@ def logits_of(
         )  # a copy: views may have negative strides
         logits = model(runtime.laid_out(inputs.to(like.dtype)))
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
-        what = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise InputError(f"the model must return logits {len(images)} x K for {len(images)} pictures, got {what}")
+        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise InputError(f"the model must return logits {len(images)} x K for {len(images)} pictures, got {got}")
     result: npt.NDArray[np.float32] = logits.float().cpu().numpy()
     return result
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -60,7 +59,7 @@ def write_report(
     evaluation: "Evaluation | None",
     history: Sequence[Mapping[str, Any]],
     facts: Mapping[str, object],
-    pictures: Callable[[int], npt.NDArray[np.uint8]] | None = None,
+    pictures: Callable[[int], npt.NDArray[Any]] | None = None,
     unreadable: "Sequence[Unreadable]" = (),
     note: str = "",
     cost: Mapping[str, object] | None = None,
@@ -72,9 +71,9 @@ def write_report(
 
     history: per epoch the keys epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr (absent or None: not
     measured). facts: what is worth knowing, by name; a mapping inside becomes rows "name.key". pictures: from an index
-    of the judged split to uint8 C x h x w, for the worst mistakes. unreadable: the files that were left out. evaluation
-    is None for a run that was not measured; `note` then says why. cost: facts about cost. filters: the first kernels.
-    error_terms: lines of error_terms.jsonl. uses: lines of tests.jsonl.
+    of the judged split to its sample (see `ImageSplit.load`), for the worst mistakes. unreadable: the files that were
+    left out. evaluation is None for a run that was not measured; `note` then says why. cost: facts about cost. filters:
+    the first kernels. error_terms: lines of error_terms.jsonl. uses: lines of tests.jsonl.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -168,7 +167,7 @@ def _reliability(evaluation: "Evaluation") -> list[tuple[str, Markup]]:
     ]
 
 
-def _shown(mistake: "Mistake", pictures: Callable[[int], npt.NDArray[np.uint8]] | None) -> Shown:
+def _shown(mistake: "Mistake", pictures: Callable[[int], npt.NDArray[Any]] | None) -> Shown:
     if pictures is None:
         return Shown(mistake, None, "")
     try:

@@ -18,7 +18,7 @@ class Card(NamedTuple):
     task: Task = "classification"
     classes: int = 1000  # of the paper, as are channels and size
     channels: int = 3
-    size: tuple[int, int] = (224, 224)
+    size: tuple[int, ...] = (224, 224)
     elsewhere: tuple[str, ...] = ()  # how the variants in common libraries differ from this one
 
 

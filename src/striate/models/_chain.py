@@ -1,8 +1,9 @@
 """What networks of different papers share: a chain of named parts, and checks of what comes in."""
 
-from collections.abc import Collection, Iterator, Mapping
+import operator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from striate.errors import InputError
 
 
 class Chain(nn.Module):
-    """A network whose named parts follow each other: N x C x H x W -> the last part's output.
+    """A network whose named parts follow each other: N x C x H x W (series: N x C x T) -> the last part's output.
 
     `parts` in their order, by the paper's names. Inputs may have any size from `smallest` (height, width) on, or, with
     None, only `input_size` (C, H, W). The parts named in `recompute` are run again in the backward pass instead of
@@ -24,8 +25,8 @@ class Chain(nn.Module):
         name: str,
         parts: Mapping[str, nn.Module],
         *,
-        input_size: tuple[int, int, int],
-        smallest: tuple[int, int] | None = None,
+        input_size: tuple[int, ...],
+        smallest: tuple[int, ...] | None = None,
         recompute: Collection[str] = (),
     ) -> None:
         super().__init__()
@@ -84,29 +85,36 @@ def _statistics_kept(module: nn.Module) -> Iterator[None]:
                 norm.num_batches_tracked.copy_(count)
 
 
-def require_images(name: str, x: Tensor, input_size: tuple[int, int, int], smallest: tuple[int, int] | None) -> None:
-    """Raise InputError unless x is N x C x H x W of `input_size`, or, with `smallest`, of any size from it on."""
-    c, h, w = input_size
+def require_images(name: str, x: Tensor, input_size: tuple[int, ...], smallest: tuple[int, ...] | None) -> None:
+    """Raise InputError unless x is N of `input_size` (C, H, W) or (C, T), or, with `smallest`, any size from it on."""
+    c, *axes = input_size
     if smallest is None:
         if x.shape[1:] != input_size:
-            raise InputError(f"{name}: the input {tuple(x.shape)} is not N x {c} x {h} x {w}")
-    elif x.ndim != 4 or x.shape[1] != c or x.shape[2] < smallest[0] or x.shape[3] < smallest[1]:
+            raise InputError(f"{name}: the input {tuple(x.shape)} is not N x {c} x {_times(axes)}")
+    elif x.ndim != 2 + len(axes) or x.shape[1] != c or any(map(operator.lt, x.shape[2:], smallest)):
+        any_size = "T" if len(axes) == 1 else "H x W"
         raise InputError(
-            f"{name}: the input {tuple(x.shape)} is not N x {c} x H x W of at least {smallest[0]} x {smallest[1]}"
+            f"{name}: the input {tuple(x.shape)} is not N x {c} x {any_size} of at least {_times(smallest)}"
         )
 
 
-def chosen_size(
-    name: str, size: tuple[int, int] | None, usual: tuple[int, int], smallest: tuple[int, int]
-) -> tuple[int, int]:
-    """Return the (height, width) asked for, or the usual one; raises InputError for what is below the smallest."""
-    height, width = usual if size is None else size
-    if height < smallest[0] or width < smallest[1]:
+Size = TypeVar("Size", bound=tuple[int, ...])
+
+
+def chosen_size(name: str, size: Size | None, usual: Size, smallest: Size) -> Size:
+    """Return the size asked for, or the usual one; raises InputError for what is below the smallest."""
+    chosen = usual if size is None else size
+    if any(map(operator.lt, chosen, smallest)):
+        what, setting = ("images", "data.size=H,W") if len(chosen) == 2 else ("series", "data.length=T")
         raise InputError(
-            f"{name}: takes images of at least {smallest[0]} x {smallest[1]}, the data gives {height} x {width}; "
-            "choose larger images (--set data.size=H,W) or another network"
+            f"{name}: takes {what} of at least {_times(smallest)}, the data gives {_times(chosen)}; "
+            f"choose larger {what} (--set {setting}) or another network"
         )
-    return height, width
+    return chosen
+
+
+def _times(size: Iterable[int]) -> str:
+    return " x ".join(map(str, size))
 
 
 def require_flag(name: str, option: str, value: Any) -> bool:

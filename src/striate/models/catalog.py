@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+_WORDS = {
+    1: "series (length)",
+    2: "pictures (height, width)",
+}
+
+
 def names() -> list[str]:
     """Return the names that `build` knows, sorted."""
     return sorted(MODELS)
@@ -30,13 +36,14 @@ def published(name: str) -> list[Published]:
 
 
 def build(
-    name: str, *, classes: int = 10, channels: int = 1, size: tuple[int, int] | None = None, **options: Any
+    name: str, *, classes: int = 10, channels: int = 1, size: tuple[int, ...] | None = None, **options: Any
 ) -> "nn.Module":
     """Build a network by name, freshly initialised from PyTorch's global generator.
 
-    `classes` outputs, `channels` input maps, `size` (height, width) of the input, None for the network's own. Further
-    options are the builder's; raises InputError for an unknown name or option. The module has `input_size` (C, H, W)
-    and takes N x C x H x W; a classifier returns logits N x classes, a network for segmentation N x classes x H x W.
+    `classes` outputs, `channels` input maps, `size` of the input, (height, width) of pictures or (length,) of series,
+    None for the network's own. Further options are the builder's; raises InputError for an unknown name or option. The
+    module has `input_size` (C, H, W), for series (C, T), and takes N of these; a classifier returns logits N x classes,
+    a network for segmentation N x classes x H x W.
     """
     module, function = card(name).builder.split(":")
     if card(name).task == "unsupervised":
@@ -49,6 +56,9 @@ def build(
             raise InputError(f"model {name!r} has no option {option!r}{remedy}")
     if classes < 2:
         raise InputError(f"model {name!r}: a classifier needs at least 2 classes, got {classes}")
+    if size is not None and len(size) != len(card(name).size):
+        given = _WORDS.get(len(size), f"of {len(size)} axes")
+        raise InputError(f"model {name!r} takes {_WORDS[len(card(name).size)]}, the data are {given}: choose another")
     row = () if card(name).row is None else (card(name).row,)
     return cast("nn.Module", builder(*row, classes=classes, channels=channels, size=size, **options))
 

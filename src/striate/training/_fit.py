@@ -182,6 +182,9 @@ def planned(
     )
     if (remark := decoded_anew(data)) is not None:
         listener.note(remark)
+    if recipe.data.kind == "signals":  # what was read off the data is part of the recipe from here on
+        recipe = recipe.replace(data=recipe.data.like(data.preprocessing))
+        listener.note(_series_note(recipe))
     if where not in KNOWN and (remark := warning(data)) is not None:
         listener.note(remark)
     model = fresh_model(recipe, data)
@@ -276,6 +279,12 @@ def _begun(
         derived["layers"] = table(model, recipe.optimizer.layer_decay)
         listener.note(as_text(derived["layers"]))
     return replace(run, derived=derived, initial=initial), first
+
+
+def _series_note(recipe: Recipe) -> str:
+    options = recipe.data
+    by = "each by itself" if options.standardize == "series" else "by the mean and deviation in the recipe"
+    return f"series of {options.channels} x {options.length} (channels x length, {options.fit}), standardised {by}"
 
 
 def _options(runtime: RuntimeOptions | None, threads: int | None) -> RuntimeOptions:

@@ -2,14 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from striate.data import ClassMap, ImageData, Preprocessing
+from striate.data import ClassMap, ImageData, Preparation
 from striate.errors import InputError, StriateError
 from striate.files import sha256_of
 from striate.models import LoadReport, load_weights
@@ -24,7 +23,7 @@ class Origin(NamedTuple):
 
     model: ModelOptions
     classes: ClassMap
-    preprocessing: Preprocessing
+    preprocessing: Preparation
 
 
 class InitialWeights(NamedTuple):
@@ -55,7 +54,7 @@ class InitialWeights(NamedTuple):
             raise InputError(str(error)) from error
         if model is None:
             raise InputError(f"{folder}: this run has finished no epoch yet; it has no weights to begin from")
-        origin = Origin(run.recipe.model, run.classes, run.recipe.data.preprocessing())
+        origin = Origin(run.recipe.model, run.classes, run.recipe.data.preparation())
         return cls(Weights(str(folder), model.state_dict(), True), sha256_of(run.best), origin)
 
     def recipe(self, recipe: Recipe, model: str) -> Recipe:
@@ -63,7 +62,7 @@ class InitialWeights(NamedTuple):
         if self.origin is None:
             return recipe
         network = self.origin.model if model == self.origin.model.name else ModelOptions(model)
-        return recipe.replace(model=network, data=replace(recipe.data, **self.origin.preprocessing.to_json()))
+        return recipe.replace(model=network, data=recipe.data.like(self.origin.preprocessing))
 
     def give(self, model: nn.Module) -> LoadReport:
         """Give a network the weights, layers for other classes and layers that it has more left as they are.
@@ -82,7 +81,7 @@ class InitialWeights(NamedTuple):
             return []
         found = []
         there, here = self.origin.preprocessing.to_json(), data.preprocessing.to_json()
-        if differ := [f"{key} {there[key]} there, {here[key]} here" for key in here if there.get(key) != here[key]]:
+        if differ := [f"{key} {there.get(key)} there, {here[key]} here" for key in here if there.get(key) != here[key]]:
             found.append(f"{self.weights.file} was trained on pictures prepared otherwise: {'; '.join(differ)}")
         if len(self.origin.classes) == len(data.classes) and list(self.origin.classes) != list(data.classes):
             found.append(

@@ -347,14 +347,14 @@ def fresh_model(recipe: Recipe, data: ImageData) -> nn.Module:
             f"{recipe.model.name} is a network for {task}; training takes classifiers, one label per picture "
             "(`striate models` lists the networks)"
         )
-    channels, height, width = data.preprocessing.input_size
+    channels, *size = data.preprocessing.input_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_seed(recipe.seed, "weights"))
         return build(
             recipe.model.name,
             classes=len(data.classes),
             channels=channels,
-            size=(height, width),
+            size=tuple(size),
             **recipe.model.options,
         )
 

@@ -18,7 +18,7 @@ Shares = NDArray[np.float64]
 def mix(
     images: Tensor, labels: Tensor, keys: Keys, *, classes: int, seed: int, epoch: int, options: MixingOptions
 ) -> tuple[Tensor, Tensor]:
-    """Return pictures N x C x H x W mixed with partners from the batch, and targets N x K: the share of each class.
+    """Return pictures or series mixed with partners from the batch, and targets N x K: the share of each class.
 
     A picture's partner is the next one in an order of the batch that is a function of (seed, epoch, keys), so nobody is
     its own; the last one's is the first. "mixup" (Zhang et al. 2018): x = lam x + (1 - lam) x_partner. "cutmix" (Yun et
@@ -28,7 +28,7 @@ def mix(
     """
     partner = torch.from_numpy(partners(keys, seed=seed, epoch=epoch)).to(images.device)
     share = beta(options.mixup, uniform(seed, epoch, keys, "mix/mixup")) if options.mixup else np.ones(len(keys))
-    own = torch.from_numpy(share).to(images)[:, None, None, None]
+    own = torch.from_numpy(share).to(images).view(-1, *(1,) * (images.ndim - 1))
     if options.cutmix:
         cut = uniform(seed, epoch, keys, "mix/which") < (0.5 if options.mixup else 1.0)
         inside = _rectangles(keys, seed, epoch, options.cutmix, images.shape[2:])

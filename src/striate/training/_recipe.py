@@ -169,12 +169,15 @@ class Recipe:
         _require(0 <= self.seed < 2**63, "seed", "0 or more and below 2**63", self)
         _require(0.0 <= self.ema < 1.0, "ema", "at least 0 and below 1", self)
         _require(self.patience >= 0, "patience", "0 or more", self)
+        self.augmentation.require_kind(self.data.kind)
         segments = self.data.task == "segmentation"
         _require(not segments or self.sampling == "all", "sampling", "all for segmentation", self)
         for name in ("mixup", "cutmix"):
             unmixed = getattr(self.mixing, name) == 0
             _require(unmixed or self.loss.name == "cross_entropy", f"mixing.{name}", "0 with an RBF loss", self.mixing)
             _require(unmixed or not segments, f"mixing.{name}", "0 for segmentation", self.mixing)
+        series = self.data.kind == "signals"
+        _require(not series or self.mixing.cutmix == 0, "mixing.cutmix", "0 for series", self.mixing)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary from which `from_json` makes an equal recipe."""

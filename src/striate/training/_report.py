@@ -114,13 +114,13 @@ def best_model(run: Run) -> nn.Module | None:
     """Return the network with the weights of the best epoch so far; None before the first epoch's end."""
     if not run.best.is_file():
         return None
-    channels, height, width = run.recipe.data.preprocessing().input_size
+    channels, *size = run.recipe.data.preparation().input_size
     with torch.random.fork_rng(devices=[]):
         model = build(
             run.recipe.model.name,
             classes=len(run.classes),
             channels=channels,
-            size=(height, width),
+            size=tuple(size),
             **run.recipe.model.options,
         )
     model.load_state_dict(checkpoint.read(run.best).tensors)
@@ -149,7 +149,7 @@ def _facts(run: Run, measured: Measured | None, history: list[dict[str, Any]]) -
 def _cost(run: Run, model: nn.Module | None, history: list[dict[str, Any]]) -> dict[str, str]:
     """What the network costs by its structure, and what training it took."""
     costs: dict[str, str] = {}
-    size = run.recipe.data.preprocessing().input_size
+    size = run.recipe.data.preparation().input_size
     if model is not None:
         summary = summarize(model, size)
         totals = summary.totals()
@@ -159,7 +159,7 @@ def _cost(run: Run, model: nn.Module | None, history: list[dict[str, Any]]) -> d
             "One picture": f"{totals.macs:,} multiply-accumulates ({totals.flops:,} FLOPs)",
             "Memory": f"{totals.weight_bytes / MIB:.2f} MiB of weights, "
             f"{totals.activation_bytes / MIB:.2f} MiB of outputs",
-            **_receptive_field(summary),
+            **_receptive_field(summary, len(size)),
         }
     if history:
         seconds = sum(row["seconds"] for row in history)
@@ -178,11 +178,12 @@ def _cost(run: Run, model: nn.Module | None, history: list[dict[str, Any]]) -> d
     return costs
 
 
-def _receptive_field(summary: Summary) -> dict[str, str]:
-    """What a unit of the last layer that still has places sees of the picture."""
-    placed = [row for row in summary.rows if len(row.output_size) == 3 and max(row.output_size[1:]) > 1]
+def _receptive_field(summary: Summary, rank: int) -> dict[str, str]:
+    """What a unit of the last layer that still has places sees of the input."""
+    placed = [row for row in summary.rows if len(row.output_size) == rank and max(row.output_size[1:]) > 1]
     if not placed:
         return {}
     last = placed[-1]
     seen, steps = (" x ".join(map(str, values)) for values in (last.receptive_field, last.effective_stride))
-    return {"Receptive field": f"a unit of {last.name} sees {seen} pixels, its neighbours {steps} further"}
+    what = "pixels" if rank == 3 else "moments"
+    return {"Receptive field": f"a unit of {last.name} sees {seen} {what}, its neighbours {steps} further"}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from striate.data import ImageData, ImageSplit, Progress, augment
+from striate.data import ImageData, ImageSplit, Preprocessing, Progress, augment, augment_signals
 from striate.data._randomness import Keys
 from striate.evaluation import Evaluation, fit_temperature, judge, predict_logits
 from striate.training._class_weights import class_weights
@@ -85,27 +85,28 @@ class Classification(Task):
         self.criterion = make_loss(recipe.loss, class_weights(recipe.loss.class_weights, self.class_counts()))
 
     def augment(self, images: Tensor, targets: Tensor, keys: Keys, epoch: int) -> tuple[Tensor, Tensor]:
-        """Return pictures N x C x H x W and their labels N, or, if they are mixed, each one's shares of the classes."""
-        preprocessing = self.data.preprocessing
-        canvas = augment(
-            preprocessing.canvas(images),
-            keys,
-            seed=self.recipe.seed,
-            epoch=epoch,
-            options=self.recipe.augmentation,
-            size=preprocessing.input_size[1:],
-        )
+        """Return pictures N x C x H x W, or series N x C x T, and their labels N.
+
+        If they are mixed, the targets are each one's shares of the classes.
+        """
+        preprocessing, recipe = self.data.preprocessing, self.recipe
+        canvas, options = preprocessing.canvas(images), recipe.augmentation
+        if isinstance(preprocessing, Preprocessing):
+            size = preprocessing.input_size[1:]
+            canvas = augment(canvas, keys, seed=recipe.seed, epoch=epoch, options=options, size=size)
+        else:
+            canvas = augment_signals(canvas, keys, seed=recipe.seed, epoch=epoch, options=options)
         inputs = preprocessing.standardize(canvas)
-        if not self.recipe.mixing.on:
+        if not recipe.mixing.on:
             return inputs, targets
         return mix(
             inputs,
             targets,
             keys,
             classes=len(self.data.classes),
-            seed=self.recipe.seed,
+            seed=recipe.seed,
             epoch=epoch,
-            options=self.recipe.mixing,
+            options=recipe.mixing,
         )
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

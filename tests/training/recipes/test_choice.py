@@ -43,7 +43,8 @@ def test_every_recipe_builds_a_preprocessing_for_every_set() -> None:
     for name in RECIPES:
         model = named_recipe(name).model.name
         for data in ("digits", "mnist", "fashion-mnist", "cifar10", "folder"):
-            default_recipe(data, model).data.preprocessing()
+            if named_recipe(name).data.kind == "pictures":
+                default_recipe(data, model).data.preprocessing()
 
 
 def write_names(root: Path, per_class: int) -> None:

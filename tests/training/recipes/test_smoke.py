@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,18 +35,23 @@ QUICK = {
     "preact-resnet-cifar-110",
     "highway-cifar-1",
     "highway-mnist-16",
+    "fcn-1d",
+    "resnet-1d",
 }
 
 
 def data_for(recipe: Recipe, pictures: int = 6) -> ImageData:
-    preprocessing = recipe.data.preprocessing()
+    options = recipe.data
+    if options.kind == "signals":
+        options = replace(options, channels=2, standardize="series")
+    preprocessing = options.preparation()
     generator = np.random.default_rng(0)
-    shape = (pictures, preprocessing.channels, *preprocessing.size)
+    shape = (pictures, *preprocessing.sample_size)
     splits: dict[str, ImageSplit] = {
         part: ArraySplit(
             [f"{part}/{k}" for k in range(pictures)],
             np.arange(pictures) % 3,
-            generator.integers(0, 256, shape, dtype=np.uint8),
+            generator.integers(0, 256, shape).astype(preprocessing.dtype),
         )
         for part in ("train", "val", "test")
     }

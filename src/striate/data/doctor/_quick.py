@@ -5,6 +5,7 @@ from collections import Counter
 from striate.data._dataset import ImageData
 from striate.data.doctor._whole import IMBALANCE, TINY
 from striate.data.sources.shard_files import is_shards
+from striate.data.sources.signals import is_signals
 
 
 def suspicions(data: ImageData) -> list[str]:
@@ -43,5 +44,5 @@ def warning(data: ImageData) -> str | None:
     where to ask further.
     """
     words = suspicions(data)
-    further = "" if is_shards(data.name) else f" (see: striate doctor {data.name})"
+    further = "" if is_shards(data.name) or is_signals(data.name) else f" (see: striate doctor {data.name})"
     return f"{data.name}: {'; '.join(words)}{further}" if words else None

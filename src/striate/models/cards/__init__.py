@@ -10,6 +10,7 @@ from striate.models.cards import (
     deeplab,
     deformable,
     fcn,
+    fcn_1d,
     googlenet,
     highway,
     inception_resnet,
@@ -45,6 +46,7 @@ _FAMILIES = (
     context,
     deconvnet,
     deformable,
+    fcn_1d,
 )
 
 MODELS: dict[str, Card] = {card.name: card for family in _FAMILIES for card in family.CARDS}

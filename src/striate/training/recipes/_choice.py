@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from striate.data import count_training
+from striate.data import count_training, is_signals
 from striate.errors import InputError
 from striate.models import card
 from striate.training._recipe import ModelOptions, Recipe
@@ -34,12 +34,15 @@ PICTURES = {
 
 
 def default_recipe(data: str, model: str | None = None) -> Recipe:
-    """Return the recipe for a known data set or a folder (any other word), for its usual or the named model.
+    """Return the recipe for a known data set, or a folder of pictures or series, for its usual or the named model.
 
     A network with a recipe of its own brings it, fitted to the channels, means and symmetry of a known set. Others are
     trained on a folder for as many epochs as the number of its pictures asks for.
     """
-    recipe = named_recipe(BY_DATA[data]) if data in BY_DATA else lasting(named_recipe("photos"), Path(data))
+    if data in BY_DATA:
+        recipe = named_recipe(BY_DATA[data])
+    else:
+        recipe = named_recipe("signals") if is_signals(data) else lasting(named_recipe("photos"), Path(data))
     if model is None or model == recipe.model.name:
         return recipe
     card(model)

@@ -6,7 +6,7 @@ from functools import partial
 
 from striate.errors import InputError, did_you_mean
 from striate.training._recipe import Recipe
-from striate.training.recipes import alexnet, highway, inception, lenet5, nin, resnet, small_images, vgg
+from striate.training.recipes import alexnet, highway, inception, lenet5, nin, resnet, signals, small_images, vgg
 from striate.training.recipes._smoke import SMOKE, smoke
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -44,6 +44,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     **{f"highway-cifar-{n}": partial(highway.highway_cifar_dense, f"highway-cifar-{n}") for n in (1, 2, 3, 4)},
     "highway-cifar-19": partial(highway.highway_cifar, "highway-cifar-19"),
     **{f"highway-mnist-{n}": partial(highway.highway_mnist, f"highway-mnist-{n}") for n in (16, 32)},
+    "signals": signals.signals,
+    "fcn-1d": partial(signals.wang, "fcn-1d", 2000),
+    "resnet-1d": partial(signals.wang, "resnet-1d", 1000),
 }
 
 

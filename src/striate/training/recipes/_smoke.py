@@ -27,6 +27,8 @@ def _side(model: str) -> int:
 
 
 def _small(data: DataOptions, side: int) -> DataOptions:
+    if data.kind == "signals":
+        return replace(data, length=side)
     if data.crop_to is None:
         return replace(data, size=(side - 2 * data.border,) * 2)
     return replace(data, size=(round(side * data.size[0] / data.crop_to[0]),) * 2, crop_to=(side, side))

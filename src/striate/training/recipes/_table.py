@@ -49,6 +49,8 @@ def row(name: str) -> Row:
 
 def input_words(data: DataOptions) -> str:
     """Describe what the network sees."""
+    if data.kind == "signals":
+        return series_words(data)
     channels, height, width = data.preprocessing().input_size
     words = f"{channels} x {height} x {width}"
     if data.crop_to is not None:
@@ -57,6 +59,13 @@ def input_words(data: DataOptions) -> str:
         return f"{words}; minus {', '.join(f'{255 * mean:.0f}' for mean in data.mean)} in 0..255"
     means, stds = (", ".join(f"{value:.3g}" for value in values) for values in (data.mean, data.std))
     return f"{words}; minus {means} over {stds}"
+
+
+def series_words(data: DataOptions) -> str:
+    """Describe what a network for series sees."""
+    channels, length = data.channels or "channels", data.length or "length of the data"
+    by = {"given": "", "training": "; standardised by the training split", "series": "; each standardised by itself"}
+    return f"{channels} x {length}{by[data.standardize]}"
 
 
 def optimizer_words(options: OptimizerOptions) -> str:
@@ -91,7 +100,7 @@ def schedule_words(options: ScheduleOptions) -> str:
 
 def augmentation_words(options: Augmentation) -> str:
     """Describe an augmentation."""
-    words = [f"{name} {getattr(options, name):g}" for name in ("shift", "scale", "squeeze", "shear", "rotate")]
+    words = [f"{name} {getattr(options, name):g}" for name in ("shift", "scale", "noise", "squeeze", "shear", "rotate")]
     words = [word for word in words if not word.endswith(" 0")]
     if options.zoom != (1.0, 1.0):
         words.append(f"windows at {options.zoom[0]:.3g} to {options.zoom[1]:.3g} times the size")
