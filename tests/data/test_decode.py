@@ -5,9 +5,11 @@ import io
 import struct
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.datasets
 from PIL import Image
 
 from striate.data import ImageError, Preprocessing, decode_image, fit_array
@@ -300,3 +302,15 @@ def test_a_file_that_is_too_large_is_not_even_read(tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "FILE_LIMIT", 4)
     with pytest.raises(ImageError, match=r"video.mp4: the file has more than 1 GiB"):
         decode_image(path, Preprocessing(1, (28, 28)))
+
+
+@pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
+def test_a_jpeg_decoded_at_a_fraction_of_its_size_is_near_the_whole(name):
+    """Photographs of 640 x 427: at 1/2 from a quarter of the height down, at 1/4 from an eighth, at 1/8 below."""
+    path = Path(sklearn.datasets.__file__).parent / "images" / name
+    whole = Image.open(path).convert("RGB")
+    for size, most in ((224, 0), (108, 0), (106, 3.5), (64, 3.5), (53, 3.5), (24, 4.5), (12, 4.5)):
+        decoded = decode_image(path, Preprocessing(3, (size, size))).astype(int)
+        plain = np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+        error = np.sqrt(((decoded - plain) ** 2).mean())
+        assert (error == 0) if most == 0 else (0 < error < most), size

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from striate.data import OPERATIONS, VOID, Augmentation, augment, augment_scenes, sample_keys, uniform
 from striate.data._levels import autocontrast, equalize, posterize, solarize
-from striate.data._randaugment import Turn, move, smooth
+from striate.data._randaugment import Turn, move_, smooth
 from striate.errors import InputError
 
 KEYS = sample_keys([f"s{k}" for k in range(400)])
@@ -20,6 +20,12 @@ def levels(n: int, channels: int = 3, size: tuple[int, int] = (33, 40)) -> Tenso
     x = torch.rand(n, channels, *size, generator=torch.Generator().manual_seed(0)) * 150 + 40
     low, high = torch.rand(2, n, channels, 1, 1, generator=torch.Generator().manual_seed(1))
     return (x * (0.5 + low / 2) + 20 * high).round().clamp(0, 255)
+
+
+def move(pictures: Tensor, turn: Turn, strength: float) -> Tensor:
+    moved = pictures.clone()
+    move_(moved, turn, strength)
+    return moved
 
 
 def image_of(levels: Tensor) -> Image.Image:

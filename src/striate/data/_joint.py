@@ -45,7 +45,7 @@ def augment_scenes(
     draw = Draw(seed, epoch, keys)
     moved = geometry.move(shifted, draw, options, (height, width), nearest=True)
     for turn in randaugment.turns(draw, options):
-        moved = randaugment.move(moved, turn, options.magnitude / randaugment.MOST, nearest=True)
+        randaugment.move_(moved, turn, options.magnitude / randaugment.MOST, nearest=True)
     if options.erase:
         inside = erased(draw, options, size=(height, width))
         moved = moved.masked_fill(torch.from_numpy(inside).to(moved.device)[:, None], 0)

@@ -61,21 +61,22 @@ def randaugment(canvas: "torch.Tensor", draw: Draw, options: "Augmentation") -> 
     """
     require_colours(canvas)
     strength = options.magnitude / MOST
+    canvas = canvas.clone()
     for turn in turns(draw, options):
-        canvas = move(canvas, turn, strength)
+        move_(canvas, turn, strength)
         for kind, operation in _PIXELS.items():
             rows = np.flatnonzero(turn.kind == OPERATIONS.index(kind))
-            canvas = _changed(canvas, rows, partial(operation, turn.way[rows], strength))
+            _change_(canvas, rows, partial(operation, turn.way[rows], strength))
     return canvas
 
 
-def move(canvas: "torch.Tensor", turn: Turn, strength: float, *, nearest: bool = False) -> "torch.Tensor":
-    """Return pictures in which those whose turn it is are rotated, sheared or translated; `nearest`: nothing mixed."""
+def move_(canvas: "torch.Tensor", turn: Turn, strength: float, *, nearest: bool = False) -> None:
+    """Rotate, shear or translate the pictures whose turn it is, in place; `nearest`: no pixels are mixed."""
     rows = np.flatnonzero(np.isin(turn.kind, _MOVES))
     kind, amount = turn.kind[rows], turn.way[rows] * strength
     placing = _placing(kind, amount, height=canvas.shape[2], width=canvas.shape[3])
     size = (canvas.shape[2], canvas.shape[3])
-    return _changed(canvas, rows, lambda part: resample(part, placing, size, "zeros", nearest))
+    _change_(canvas, rows, lambda part: resample(part, placing, size, "zeros", nearest))
 
 
 def _placing(kind: NDArray[np.int64], amount: NDArray[np.float64], *, height: int, width: int) -> Placing:
@@ -89,16 +90,13 @@ def _placing(kind: NDArray[np.int64], amount: NDArray[np.float64], *, height: in
     return Placing(cos, sin - of("shear-x", _SHEAR), -right, -sin - of("shear-y", _SHEAR), cos, -down)
 
 
-def _changed(
-    canvas: "torch.Tensor", rows: NDArray[np.int64], change: "Callable[[torch.Tensor], torch.Tensor]"
-) -> "torch.Tensor":
-    """Return the pictures with those in `rows` changed."""
+def _change_(canvas: "torch.Tensor", rows: NDArray[np.int64], change: "Callable[[torch.Tensor], torch.Tensor]") -> None:
+    """Change the pictures in `rows`, in place: only they are touched."""
     import torch
 
-    if not len(rows):
-        return canvas
-    where = torch.from_numpy(rows).to(canvas.device)
-    return canvas.index_copy(0, where, change(canvas.index_select(0, where)))
+    if len(rows):
+        where = torch.from_numpy(rows).to(canvas.device)
+        canvas.index_copy_(0, where, change(canvas.index_select(0, where)))
 
 
 def _enhanced(towards: "Callable[[torch.Tensor], torch.Tensor]") -> "_Operation":
