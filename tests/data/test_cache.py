@@ -328,16 +328,21 @@ def test_a_folder_that_may_not_be_written(place: Place) -> None:
 
 
 def test_only_folders_of_pictures_with_labels(place: Place) -> None:
-    shard = place.folder.parent / "shard-0.tar"
+    shard, series = place.folder.parent / "shard-0.tar", place.folder.parent / "series"
     shard.write_bytes(b"")
-    with pytest.raises(
-        InputError, match=r"^a cache keeps the pictures of a folder; \S+ are shards: leave the cache out$"
+    (series / "a").mkdir(parents=True)
+    (series / "a" / "1.csv").write_text("1\n2\n")
+    for where, options, why in (
+        ("digits", DataOptions(), "is in memory anyway"),
+        (shard, DataOptions(), "is shards"),
+        (series, DataOptions(kind="signals"), "has series of numbers"),
+        (place.photos, DataOptions(task="segmentation"), "has masks"),
     ):
-        open_data(shard, DataOptions(), seed=0, cache=place.cache)
-    with pytest.raises(InputError, match=r"^a cache keeps the pictures of a folder; digits is in memory anyway: leave"):
-        open_data("digits", DataOptions(), seed=0, cache=place.cache)
-    with pytest.raises(InputError, match=r"^a cache keeps pictures with one label each; with masks"):
-        open_data(place.photos, DataOptions(task="segmentation"), seed=0, cache=place.cache)
+        with pytest.raises(InputError) as caught:
+            open_data(where, options, seed=0, cache=place.cache)
+        assert str(caught.value) == (
+            f"a cache keeps the pictures of a folder with a label each; {where} {why}: leave the cache out"
+        )
 
 
 def test_who_decodes_each_time_is_told_of_the_cache(place: Place) -> None:
@@ -394,7 +399,8 @@ MAKER = """
     def slowly(*arguments):
         global count
         count += 1
-        time.sleep(float(sys.argv[3]))
+        while not Path(sys.argv[3]).exists():
+            time.sleep(0.02)
         return original(*arguments)
     module._decoded = slowly
     note = lambda text: print("note", text, flush=True)
@@ -406,11 +412,12 @@ MAKER = """
 
 @pytest.fixture
 def make(place: Place) -> Iterator[Any]:
-    """Starts processes that open the cache, each picture so slowly."""
+    """Starts processes that open the cache, and decode once the file `go` is there."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(seconds: float) -> subprocess.Popen[str]:
-        code = [sys.executable, "-c", textwrap.dedent(MAKER), str(place.photos), str(place.folder), str(seconds)]
+    def start() -> subprocess.Popen[str]:
+        go = place.folder.parent / "go"
+        code = [sys.executable, "-c", textwrap.dedent(MAKER), str(place.photos), str(place.folder), str(go)]
         started.append(subprocess.Popen(code, stdout=subprocess.PIPE, text=True))
         return started[-1]
 
@@ -422,30 +429,36 @@ def make(place: Place) -> Iterator[Any]:
         process.stdout.close()
 
 
-def until_parts(place: Place, bytes_written: int = 0) -> list[Path]:
-    deadline = time.monotonic() + 60
+def until_part(place: Place) -> Path:
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if found := [path for path in place.folder.glob(".*.part") if path.stat().st_size >= bytes_written]:
-            return found
+        if found := list(place.folder.glob(".*.part")):
+            return found[0]
         time.sleep(0.01)
     raise AssertionError("no process began to write")
 
 
+def until_it_waits(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("note waiting for another process that is making the cache ")
+
+
 def test_of_two_processes_one_makes_it_and_the_other_waits(place: Place, make: Any) -> None:
-    first = make(0.15)
-    until_parts(place)
-    second = make(0.15)
-    outputs = [process.communicate(timeout=60)[0].splitlines() for process in (first, second)]
-    counts = [lines[-1].split()[0] for lines in outputs]
-    assert counts == ["24", "0"]
-    assert outputs[0][-1].split()[1:] == outputs[1][-1].split()[1:]
-    assert outputs[1][0] == f"note waiting for another process that is making the cache {place.pack}"
+    first = make()
+    until_part(place)
+    second = make()
+    until_it_waits(second)
+    (place.folder.parent / "go").touch()
+    ends = [process.communicate(timeout=120)[0].splitlines()[-1].split() for process in (first, second)]
+    assert [end[0] for end in ends] == ["24", "0"]
+    assert ends[0][1:] == ends[1][1:]
     require_same(place.open(), place.plain())
+    assert place.decoded == []
 
 
 def test_a_killed_maker_leaves_nothing_that_is_believed(place: Place, make: Any) -> None:
-    maker = make(0.5)
-    (part,) = until_parts(place)
+    maker = make()
+    part = until_part(place)
     maker.send_signal(signal.SIGKILL)
     maker.wait()
     assert part.exists()
@@ -456,11 +469,11 @@ def test_a_killed_maker_leaves_nothing_that_is_believed(place: Place, make: Any)
 
 
 def test_who_waits_for_a_maker_that_is_killed_makes_it(place: Place, make: Any) -> None:
-    maker = make(0.5)
-    until_parts(place)
-    other = make(0)
-    assert other.stdout is not None
-    assert "waiting for another process" in other.stdout.readline()
+    maker = make()
+    until_part(place)
+    other = make()
+    until_it_waits(other)
     maker.send_signal(signal.SIGKILL)
-    assert other.communicate(timeout=60)[0].splitlines()[-1].split()[0] == "24"
+    (place.folder.parent / "go").touch()
+    assert other.communicate(timeout=120)[0].splitlines()[-1].split()[0] == "24"
     require_same(place.open(), place.plain())

@@ -51,12 +51,12 @@ def open_data(
     """
     known = KNOWN.get(where) if isinstance(where, str) else None
     _require_kind(where, options)
+    if cache is not None:
+        _require_cacheable(where, options)
     if options.kind == "signals":
         return open_signals(where, options, seed=seed, classes=classes, progress=progress)
     if known is None and is_shards(where):
         _require_labels(where, options)
-        if cache is not None:
-            raise InputError(f"a cache keeps the pictures of a folder; {where} are shards: leave the cache out")
         return open_shards(where, options, seed=seed, classes=classes, progress=progress)
     if known is None:
         root = _existing_folder(where)
@@ -66,15 +66,9 @@ def open_data(
                 "data.task=segmentation"
             )
         if options.task == "segmentation":
-            if cache is not None:
-                raise InputError("a cache keeps pictures with one label each; with masks (segmentation) leave it out")
             return open_scenes(root, options, seed=seed, classes=classes, progress=progress, memory_limit=memory_limit)
         return open_folder(
             root, options, seed=seed, classes=classes, progress=progress, memory_limit=memory_limit, cache=cache
-        )
-    if cache is not None:
-        raise InputError(
-            f"a cache keeps the pictures of a folder; {known.name} is in memory anyway: leave the cache out"
         )
     if options.task == "segmentation":
         raise InputError(f"{known.name} has a label per picture and no masks: segmentation needs a folder with masks")
@@ -177,6 +171,21 @@ def _require_labels(where: str | Path, options: DataOptions) -> None:
         raise InputError(
             f"{where}: shards have a label per picture and no masks: segmentation needs a folder with masks"
         )
+
+
+def _require_cacheable(where: str | Path, options: DataOptions) -> None:
+    """Raise InputError unless the data are what a cache keeps."""
+    if where in KNOWN:
+        why = "is in memory anyway"
+    elif options.kind == "signals":
+        why = "has series of numbers"
+    elif is_shards(where):
+        why = "is shards"
+    elif options.task == "segmentation":
+        why = "has masks"
+    else:
+        return
+    raise InputError(f"a cache keeps the pictures of a folder with a label each; {where} {why}: leave the cache out")
 
 
 def _existing_folder(where: str | Path) -> Path:
