@@ -14,7 +14,7 @@ from torch import nn
 
 from commands import striate
 from pictures import write_photos
-from striate.bundle import initial_weights
+from striate.bundle import initial_weights, load
 from striate.data import open_data
 from striate.errors import InputError, StriateError
 from striate.models import build
@@ -189,6 +189,12 @@ def test_going_on_from_a_run_on_the_command_line(room: Path, tmp_path: Path) -> 
     before, after = checkpoint.read(Run.open(room / "two").best).tensors, checkpoint.read(run.best).tensors
     assert all(torch.equal(before[name], after[name]) for name in TRUNK)
     assert [row["trained"] for row in run.derived["layers"]] == [0, after["head.classifier.weight"].numel() + 3]
+    assert run.initial is not None
+    assert (
+        f"two, SHA-256 {run.initial['sha256'][:12]}...; 2 tensors of the network are not in it"
+        in run.report.read_text()
+    )
+    assert load(run.bundle).provenance["began_with"] == {"name": "two", "sha256": run.initial["sha256"]}
     again = striate("train", "--resume", tmp_path / "run", "--weights", room / "two")
     assert (again.code, "--weights" in again.err) == (2, True)
     again = striate("train", "--resume", tmp_path / "run", "--freeze", "1")
@@ -211,7 +217,7 @@ def test_other_preprocessing_and_other_names_of_classes_are_told(room: Path, tmp
             weights=initial_weights(room / "two"),
         )
     there = Run.open(room / "two").recipe.data.mean
-    assert f"was trained on pictures prepared otherwise: mean {there} there, (0.25,) here" in notes.text
+    assert f"was trained on data prepared otherwise: mean {there} there, (0.25,) here" in notes.text
     assert "has as many classes with other names; its last layer is where this one begins" in notes.text
 
 

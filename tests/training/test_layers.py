@@ -20,16 +20,8 @@ def small() -> nn.Module:
 
 
 FAMILIES = [
-    *(
-        "alexnet",
-        "convnet",
-        "deeplab-v2-vgg16",
-        "deformable-deeplab-resnet101",
-        "fcn-8s",
-        "googlenet",
-        "highway-cifar-1",
-    ),
-    *("inception-resnet-v2", "inception-v3", "inception-v4", "lenet5", "nin-cifar10", "resnet-18", "vgg-a"),
+    *("alexnet", "convnet", "deeplab-v2-vgg16", "fcn-8s", "googlenet", "highway-cifar-1", "inception-resnet-v1"),
+    *("inception-v3", "lenet5", "nin-cifar10", "preact-resnet-cifar-110", "resnet-18", "vgg-a"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from striate.bundle._bundle import save
 
 if TYPE_CHECKING:
-    from striate.training import Trained
+    from striate.training import Run, Trained
 
 GOLDEN = 16  # pictures that the bundle verifies itself with
 
@@ -38,11 +38,19 @@ def save_trained(trained: "Trained") -> Path:
             "device": run.device,
             "runtime": run.runtime.to_json(),
             "started": run.created,
+            **_began_with(run),
             "epochs": len(trained.history),
         },
         golden_images=split.load(_spread(split.labels, GOLDEN)),
     )
     return run.bundle
+
+
+def _began_with(run: "Run") -> dict[str, Any]:
+    """Return the weights that the run began with: the name of the file, no path of this machine, and its SHA-256."""
+    if run.initial is None:
+        return {}
+    return {"began_with": {"name": Path(run.initial["source"]).name, "sha256": run.initial["sha256"]}}
 
 
 def _spread(labels: npt.NDArray[np.int64], count: int) -> Sequence[int]:

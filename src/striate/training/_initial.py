@@ -61,7 +61,7 @@ class InitialWeights(NamedTuple):
         """Return a recipe that goes on from a run or bundle: its preprocessing and, if it is `model`, its network."""
         if self.origin is None:
             return recipe
-        network = self.origin.model if model == self.origin.model.name else ModelOptions(model)
+        network = self.origin.model if model == self.origin.model.name else recipe.model
         return recipe.replace(model=network, data=recipe.data.like(self.origin.preprocessing))
 
     def give(self, model: nn.Module) -> LoadReport:
@@ -82,7 +82,7 @@ class InitialWeights(NamedTuple):
         found = []
         there, here = self.origin.preprocessing.to_json(), data.preprocessing.to_json()
         if differ := [f"{key} {there.get(key)} there, {here[key]} here" for key in here if there.get(key) != here[key]]:
-            found.append(f"{self.weights.file} was trained on pictures prepared otherwise: {'; '.join(differ)}")
+            found.append(f"{self.weights.file} was trained on data prepared otherwise: {'; '.join(differ)}")
         if len(self.origin.classes) == len(data.classes) and list(self.origin.classes) != list(data.classes):
             found.append(
                 f"{self.weights.file} has as many classes with other names; its last layer is where this one begins"

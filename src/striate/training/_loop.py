@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from striate.data import ImageData, batches, draws, sample_keys, shuffled
+from striate.data import ImageData, batches, draws, shuffled
 from striate.data._randomness import Keys
 from striate.errors import Diverged, InputError, Interrupted, StriateError
 from striate.insight import error_terms
@@ -89,7 +89,7 @@ class Trainer:
         self.position = Position()
         self.rate = self.recipe.optimizer.lr
         self.train_split = data.splits["train"]
-        self.keys = sample_keys(self.train_split.ids)
+        self.keys = self.train_split.keys
         self.saved = time.monotonic()
         self.sitting = Laps()
         self.batches = math.ceil(len(self.train_split) / self.recipe.batch_size)
@@ -196,7 +196,7 @@ class Trainer:
         value, correct, counted = torch.zeros((), device=self.device), 0, 0
         for part, wanted in zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True):
             outputs, loss = self.outputs_and_loss(part, wanted)
-            share = self.task.count(wanted) / whole if count > 1 else 1.0  # the loss is a mean over what counts
+            share = self.task.count(wanted) / max(whole, 1) if count > 1 else 1.0  # the loss is a mean over what counts
             (share * loss).backward()  # type: ignore[no-untyped-call]
             value += share * loss.detach()
             hits = self.task.hits(outputs, wanted)

@@ -137,6 +137,7 @@ def _facts(run: Run, measured: Measured | None, history: list[dict[str, Any]]) -
         "Data": f"{run.where}: {sizes}; {len(run.classes)} classes{excluded}",
         **on,
         "Recipe": f"{run.recipe.name}, seed {run.recipe.seed}, {len(history)} of {run.recipe.epochs} epochs",
+        **_began_with(run),
         "Optimiser": f"{run.recipe.optimizer.name}, learning rate {run.recipe.optimizer.lr:g}, "
         f"batch size {run.recipe.batch_size}",
         "Precision": f"{run.runtime.precision} in training, {run.runtime.in_float32().precision} when measured",
@@ -144,6 +145,14 @@ def _facts(run: Run, measured: Measured | None, history: list[dict[str, Any]]) -
         "Versions": ", ".join(f"{name} {machine.get(name, '?')}" for name in ("striate", "torch", "python")),
         "Started": run.created,
     }
+
+
+def _began_with(run: Run) -> dict[str, str]:
+    if run.initial is None:
+        return {}
+    kept = run.initial["kept"]
+    left = f"; {len(kept)} tensors of the network are not in it and began at random" if kept else ""
+    return {"Began with": f"{run.initial['source']}, SHA-256 {run.initial['sha256'][:12]}...{left}"}
 
 
 def _cost(run: Run, model: nn.Module | None, history: list[dict[str, Any]]) -> dict[str, str]:
