@@ -230,7 +230,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 def test_the_readme_explains_the_file(saved):
     text = read_archive(saved, PARTS)["README.txt"].decode()
-    assert text.startswith("This is a trained image classifier, 'lenet5-modern' with 4 classes")
+    assert text.startswith("This is a trained classifier, 'lenet5-modern' with 4 classes")
     assert all(name in text for name in PARTS - {"README.txt", "model.json"})
 
 

@@ -101,7 +101,7 @@ def test_a_damaged_file_is_an_error_not_a_failed_verification(saved):
 
 def test_the_edge_of_the_tolerance(tmp_path):
     def result(relative: float) -> Verification:
-        return Verification(tmp_path, 1, 1, 0.0, relative, TOLERANCE)
+        return Verification(tmp_path, 1, 1, 1, 0.0, relative, TOLERANCE)
 
     assert result(TOLERANCE).passed
     assert not result(TOLERANCE * 1.01).passed

@@ -231,7 +231,7 @@ def test_auxiliary_classifiers_learn_in_bfloat16() -> None:
 
     model = build("googlenet", classes=3, channels=1, size=(64, 64)).train()
     run = SimpleNamespace(runtime=Runtime(precision="bf16"))
-    trainer: Any = SimpleNamespace(model=model, run=run, device=torch.device("cpu"), loss=_loss)
+    trainer: Any = SimpleNamespace(model=model, run=run, device=torch.device("cpu"), task=SimpleNamespace(loss=_loss))
     logits, loss = Trainer.outputs_and_loss(trainer, torch.randn(2, 1, 64, 64), torch.tensor([0, 1]))
     assert logits.dtype == loss.dtype == torch.float32
 

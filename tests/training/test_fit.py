@@ -229,7 +229,7 @@ def test_nothing_is_written_when_the_network_does_not_fit(tmp_path: Path) -> Non
         fit(LENET.set(["data.border=0"]), "digits", tmp_path / "run")
     with pytest.raises(InputError, match="no known data set and no folder 'digitz'; did you mean 'digits'"):
         fit(LENET, "digitz", tmp_path / "run")
-    with pytest.raises(InputError, match="fcn-32s is a network for segmentation; training takes classifiers"):
+    with pytest.raises(InputError, match="fcn-32s is a network for segmentation and the data are one label"):
         fit(LENET.replace(model=ModelOptions("fcn-32s")), "digits", tmp_path / "run")
     with pytest.raises(StriateError, match=r"device 'cuda:77' cannot be used here .*for example --device cpu"):
         fit(LENET, "digits", tmp_path / "run", device="cuda:77")

@@ -24,11 +24,21 @@ from torch import Tensor, nn
 from striate.bundle._archive import parse_json, read_archive, write_archive
 from striate.bundle._predict import Prediction, predictions
 from striate.bundle._prepared import prepare
+from striate.bundle._segment import Segmented, segmented
 from striate.bundle._sources import find_images
-from striate.data import SERIES_ENDINGS, ClassMap, Preparation, SignalPreprocessing, preparation_from_json
+from striate.data import (
+    SERIES_ENDINGS,
+    ClassMap,
+    Masks,
+    Preparation,
+    SignalPreprocessing,
+    preparation_from_json,
+    require_pictures,
+)
 from striate.errors import InputError, StriateError
-from striate.evaluation import logits_of
+from striate.evaluation import dense_logits, logits_of
 from striate.models import build
+from striate.models._card import Task
 
 WEIGHTS, GOLDEN, README = "weights.safetensors", "golden.safetensors", "README.txt"
 MODEL, LABELS, PREPROCESSING = "model.json", "labels.json", "preprocessing.json"
@@ -36,8 +46,9 @@ CALIBRATION, METRICS, PROVENANCE = "calibration.json", "metrics.json", "provenan
 PARTS = frozenset({WEIGHTS, GOLDEN, README, MODEL, LABELS, PREPROCESSING, CALIBRATION, METRICS, PROVENANCE})
 
 _GOLDEN_BATCH = 16
+_GOLDEN_PLACES = 24  # each way, at most
 _README_TEXT = """\
-This is a trained classifier, {name!r} with {classes} classes, written by Striate {striate}.
+This is a trained {kind}, {name!r} with {classes} classes, written by Striate {striate}.
 weights.safetensors holds its parameters, labels.json the class of each output, preprocessing.json how a picture or
 a series becomes its input, calibration.json the temperature of its probabilities, metrics.json what it is worth and
 provenance.json where it comes from; golden.safetensors holds pictures with the outputs that the model gave for them,
@@ -49,7 +60,7 @@ valid only as the file that was written.
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A trained classifier with everything needed to use, check and trust it."""
+    """A trained network with everything needed to use, check and trust it: a classifier, or one that labels pixels."""
 
     path: Path
     model_name: str
@@ -61,7 +72,13 @@ class Bundle:
     provenance: dict[str, Any]
     state: dict[str, Tensor] = field(repr=False)
     golden_images: npt.NDArray[Any] = field(repr=False)  # pictures uint8 N x C x h x w, or series float32 N x C x T
-    golden_logits: npt.NDArray[np.float32] = field(repr=False)  # N x K
+    golden_logits: npt.NDArray[np.float32] = field(repr=False)  # N x K; of masks N x K x h x w, some of the places
+    masks: Masks | None = None  # how the classes are stored in masks; None: a picture has one label
+
+    @property
+    def task(self) -> Task:
+        """What the network is for."""
+        return "classification" if self.masks is None else "segmentation"
 
     @functools.cached_property
     def model(self) -> nn.Module:
@@ -93,14 +110,32 @@ class Bundle:
         Probabilities are calibrated. A picture that cannot be read is a Prediction with an error; the rest goes on.
         Pictures are decoded in `threads` threads (default: the processors, at most 8), a batch ahead of the network;
         memory does not grow with their number. `top` is how many classes to tell. Raises InputError before the first
-        prediction if the arguments are no good.
+        prediction if the arguments are no good or the network labels pixels.
         """
+        if self.masks is not None:
+            raise InputError("predict: this network gives a mask for each picture: use `segment`")
         for name, value in (("batch_size", batch_size), ("top", top), ("threads", 1 if threads is None else threads)):
             if value < 1:
                 raise InputError(f"predict: {name} must be 1 or more, got {value}")
         series = isinstance(self.preprocessing, SignalPreprocessing)
         paths = find_images(sources, SERIES_ENDINGS, "series") if series else find_images(sources)
         return predictions(self, paths, batch_size, top, threads or min(8, os.cpu_count() or 1))
+
+    def segment(
+        self, sources: str | Path | Iterable[str | Path], *, crf: bool = False, threads: int | None = None
+    ) -> Iterator[Segmented]:
+        """Label the pixels of picture files, folders and patterns (see `find_images`): an iterator in their order.
+
+        A mask has its picture's own size. `crf` lets it follow the edges of the picture by a dense conditional random
+        field (`striate.models.dense_crf`), at the network's size. A picture that cannot be read is a Segmented with an
+        error; the rest goes on. Raises InputError before the first one if the arguments are no good or the network
+        gives a label per picture.
+        """
+        if self.masks is None:
+            raise InputError("segment: this network gives one label for each picture: use `predict`")
+        if threads is not None and threads < 1:
+            raise InputError(f"segment: threads must be 1 or more, got {threads}")
+        return segmented(self, find_images(sources), crf=crf, threads=threads or min(8, os.cpu_count() or 1))
 
 
 def save(
@@ -115,13 +150,15 @@ def save(
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
     golden_images: npt.NDArray[Any],
+    masks: Masks | None = None,
 ) -> None:
     """Write a trained model as one file, atomically.
 
     `model_options` are those of `models.build` besides classes, channels and size, which follow from `classes` and
     `preprocessing`. `golden_images` (as a split loads them, at least one) are stored with the logits that the model
     gives for them on this machine: the network is built anew from exactly what is written, so a bundle that could not
-    be loaded is never written. `metrics` and `provenance` are any JSON values; the versions and the time are added.
+    be loaded is never written. `masks` says how the classes of a segmentation are stored. `metrics` and `provenance`
+    are any JSON values; the versions and the time are added.
     Raises InputError for parts that do not fit together.
     """
     if not (math.isfinite(temperature) and temperature > 0):
@@ -137,14 +174,22 @@ def save(
         preprocessing=preprocessing,
         state=tensors,
     )
-    logits = golden_logits(model, golden_images, preprocessing)
+    logits = golden_logits(model, golden_images, preprocessing, dense=masks is not None)
     if not np.isfinite(logits).all():
         raise StriateError("bundle: the model's outputs are not finite, it has diverged; there is nothing to ship")
-    golden: dict[str, npt.NDArray[Any]] = {"images": np.ascontiguousarray(golden_images), "logits": logits}
-    about = {"name": model_name, "options": dict(model_options), "input_size": preprocessing.input_size}
+    parts_of_golden = {"images": golden_images, "logits": logits}
+    golden = {name: np.ascontiguousarray(values) for name, values in parts_of_golden.items()}  # as safetensors needs
+    about: dict[str, Any] = {"name": model_name, "options": dict(model_options), "input_size": preprocessing.input_size}
+    if masks is not None:
+        about |= {"task": "segmentation", "masks": masks.to_json()}
     created = _environment()
     parts = {
-        README: _README_TEXT.format(name=model_name, classes=len(classes), striate=created["striate"]).encode(),
+        README: _README_TEXT.format(
+            kind="classifier" if masks is None else "network for segmentation",
+            name=model_name,
+            classes=len(classes),
+            striate=created["striate"],
+        ).encode(),
         MODEL: _json(MODEL, about),
         LABELS: _json(LABELS, classes.to_json()),
         PREPROCESSING: _json(PREPROCESSING, preprocessing.to_json()),
@@ -178,6 +223,7 @@ def load(path: str | Path) -> Bundle:
             state=safetensors.torch.load(parts[WEIGHTS]),
             golden_images=(golden := safetensors.numpy.load(parts[GOLDEN]))["images"],
             golden_logits=golden["logits"],
+            masks=_masks(values[MODEL]),
         )
         _check(bundle)
     except (InputError, SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -190,23 +236,54 @@ def golden_logits(
     images: npt.NDArray[Any],
     preprocessing: Preparation,
     progress: Callable[[int, int, str], None] | None = None,
+    *,
+    dense: bool = False,
 ) -> npt.NDArray[np.float32]:
-    """Run the golden pictures in batches of a fixed size, when a bundle is saved and when it is verified."""
+    """Run the golden pictures in batches of a fixed size, when a bundle is saved and when it is verified.
+
+    `dense`: the network labels pixels; of its logits those of `golden_places` are kept.
+    """
     parts = []
     for start in range(0, len(images), _GOLDEN_BATCH):
-        parts.append(logits_of(model, images[start : start + _GOLDEN_BATCH], preprocessing))
+        batch = images[start : start + _GOLDEN_BATCH]
+        if dense:
+            pictures = require_pictures(preprocessing)
+            rows, columns = (golden_places(n) for n in pictures.size)
+            logits = [dense_logits(model, batch[k : k + 1], pictures).cpu().numpy() for k in range(len(batch))]
+            parts.append(np.concatenate(logits)[:, :, rows][..., columns])
+        else:
+            parts.append(logits_of(model, batch, preprocessing))
         if progress is not None:
             progress(min(start + _GOLDEN_BATCH, len(images)), len(images), "verifying")
     return np.concatenate(parts)
+
+
+def golden_places(n: int) -> npt.NDArray[np.int64]:
+    """Return the rows (or columns) of n whose logits are golden: every ceil(n / 24)-th, from the first on."""
+    return np.arange(0, n, -(-n // _GOLDEN_PLACES))
+
+
+def _masks(about: dict[str, Any]) -> Masks | None:
+    task = about.get("task", "classification")
+    if task not in {"classification", "segmentation"}:
+        raise InputError(f"a network for {task!r}, which this version does not know")
+    return Masks.from_json(about["masks"]) if task == "segmentation" else None
 
 
 def _check(bundle: Bundle) -> None:
     images, logits, pre = bundle.golden_images, bundle.golden_logits, bundle.preprocessing
     if not pre.fits(images) or not len(images):
         raise InputError(f"golden images {images.dtype} {images.shape} for samples {pre.sample_size}")
-    if logits.dtype != np.float32 or logits.shape != (len(images), len(bundle.classes)):
+    expected: tuple[int, ...] = (len(images), len(bundle.classes))
+    places = ""
+    if bundle.masks is not None:
+        at = [len(golden_places(n)) for n in require_pictures(pre).size]
+        expected, places = (*expected, *at), f" at {at[0]} x {at[1]} places"
+        if len(bundle.masks.values) != len(bundle.classes):
+            raise InputError(f"masks of {len(bundle.masks.values)} classes for {len(bundle.classes)}")
+    if logits.dtype != np.float32 or logits.shape != expected:
         raise InputError(
-            f"golden logits {logits.dtype} {logits.shape} for {len(images)} x {len(bundle.classes)} classes"
+            f"golden logits {logits.dtype} {logits.shape} for {len(images)} x {len(bundle.classes)} classes{places}"
         )
     if not np.isfinite(logits).all():
         raise InputError("golden logits that are not finite")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from striate.training import Run, Trained
 
 GOLDEN = 16  # pictures that the bundle verifies itself with
+GOLDEN_SCENES = 4  # of scenes, which are larger and have outputs for each place
 
 
 def save_trained(trained: "Trained") -> Path:
@@ -41,7 +42,8 @@ def save_trained(trained: "Trained") -> Path:
             **_began_with(run),
             "epochs": len(trained.history),
         },
-        golden_images=split.load(_spread(split.labels, GOLDEN)),
+        golden_images=split.load(_spread(split.labels, GOLDEN if trained.data.masks is None else GOLDEN_SCENES)),
+        masks=trained.data.masks,
     )
     return run.bundle
 

@@ -63,7 +63,7 @@ def _decoded(path: Path, preprocessing: Preparation) -> Picture:
     return decode_image(path, preprocessing)
 
 
-def _network(bundle: "Bundle") -> "nn.Module":
+def network(bundle: "Bundle") -> "nn.Module":
     """Return the prepared network, or the plain one where the runtime asks for what that does not do."""
     runtime = current()
     plain = runtime is not None and (runtime.precision != "high" or runtime.native is None)
@@ -75,7 +75,7 @@ def _predict_batch(bundle: "Bundle", batch: list[tuple[Path, Decoding]], top: in
     pictures = [picture for _, picture in decoded if not isinstance(picture, str)]
     chances: Iterator[npt.NDArray[np.float64]] = iter(())
     if pictures:
-        logits = logits_of(_network(bundle), np.stack(pictures), bundle.preprocessing)
+        logits = logits_of(network(bundle), np.stack(pictures), bundle.preprocessing)
         chances = iter(probabilities(logits, bundle.temperature))
     for path, picture in decoded:
         if isinstance(picture, str):

@@ -21,7 +21,8 @@ class Verification:
 
     path: Path
     images: int
-    agreeing: int  # pictures whose predicted class is the stored one
+    predictions: int  # that were compared: one for each picture, or for each golden place of each
+    agreeing: int  # of them, those whose class is the stored one
     worst_absolute: float
     worst_relative: float  # worst_absolute over the largest stored |logit|
     tolerance: float
@@ -30,7 +31,7 @@ class Verification:
     def passed(self) -> bool:
         """Whether every output is within the tolerance.
 
-        Two classes whose logits are closer than that may change places, so `agreeing` below `images` is no failure by
+        Two classes whose logits are closer than that may change places, so `agreeing` below all is no failure by
         itself; outputs within the tolerance allow nothing more.
         """
         return self.worst_relative <= self.tolerance
@@ -47,7 +48,7 @@ class Verification:
             "  file       whole and unchanged (SHA-256)\n"
             f"  outputs    {self.images} golden pictures, worst error {self.worst_absolute:.2g}, "
             f"relative to the largest logit {self.worst_relative:.2g} (tolerance {self.tolerance:g})\n"
-            f"  classes    {self.agreeing} of {self.images} predicted as when it was saved"
+            f"  classes    {self.agreeing} of {self.predictions} predicted as when it was saved"
         )
 
 
@@ -57,13 +58,15 @@ def verify(path: str | Path, *, progress: Callable[[int, int, str], None] | None
     Raises InputError if the file is damaged or no bundle; outputs that differ are told by the result's `passed`.
     """
     bundle = load(path)
-    logits = golden_logits(bundle.model, bundle.golden_images, bundle.preprocessing, progress)
+    dense = bundle.masks is not None
+    logits = golden_logits(bundle.model, bundle.golden_images, bundle.preprocessing, progress, dense=dense)
     difference = np.abs(logits.astype(np.float64) - bundle.golden_logits)
     worst = float(difference.max()) if np.isfinite(logits).all() else float("inf")
     largest = float(np.abs(bundle.golden_logits).max())
     return Verification(
         path=bundle.path,
         images=len(logits),
+        predictions=logits.size // logits.shape[1],
         agreeing=int((logits.argmax(axis=1) == bundle.golden_logits.argmax(axis=1)).sum()),
         worst_absolute=worst,
         worst_relative=worst / largest if largest else worst,

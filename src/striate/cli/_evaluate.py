@@ -8,9 +8,16 @@ import typer
 from striate.cli import _options as options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    import numpy.typing as npt
+
     from striate.bundle import Bundle
-    from striate.data import ImageData
-    from striate.evaluation import Evaluation
+    from striate.data import ImageData, ImageSplit, Progress
+    from striate.evaluation import Evaluation, SceneEvaluation
+
+_SCENES = 8  # pictures with masks at a time: logits for every pixel are large
 
 
 def evaluate(
@@ -29,7 +36,7 @@ def evaluate(
     report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.", show_default=False)] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Measure a model on a split: accuracy with interval, per class, calibration, confusions.
+    """Measure a model on a split: accuracy with interval, per class, calibration, confusions; or IoU per class.
 
     A folder that has class folders only is taken whole, unless it is what the model was trained on: then only what
     was set aside counts. The classes must be the model's.
@@ -59,7 +66,8 @@ def evaluate(
             evaluation=result,
             history=[],
             facts={"Model": str(model), "Data": f"{opened.name}, {split} split, {len(images):,} pictures"},
-            pictures=lambda index: images.load([index])[0],
+            pictures=_pictures(bundle, opened, split),
+            colours=bundle.masks.colours if bundle.masks else (),
             unreadable=opened.unreadable,
         )
     if as_json:
@@ -70,7 +78,20 @@ def evaluate(
         print(result.as_text())
 
 
-def _log_use(model: Path, opened: "ImageData", result: "Evaluation") -> None:
+def _pictures(bundle: "Bundle", opened: "ImageData", split: str) -> "Callable[[int], npt.NDArray[np.uint8]]":
+    """Return what shows a picture of the split; scenes with their masks and the model's beside them."""
+    from functools import partial
+
+    from striate.data import require_pictures, require_scenes
+    from striate.evaluation import scene_views
+
+    images = opened.splits[split]
+    if bundle.masks is None:
+        return lambda index: images.load([index])[0]
+    return partial(scene_views, bundle.model, require_scenes(images), require_pictures(bundle.preprocessing))
+
+
+def _log_use(model: Path, opened: "ImageData", result: "Evaluation | SceneEvaluation") -> None:
     """Note in the run that the model comes from, if it lies in one, that a test split was looked at."""
     import sys
 
@@ -89,13 +110,12 @@ def _log_use(model: Path, opened: "ImageData", result: "Evaluation") -> None:
 
 def _measure(
     bundle: "Bundle", data: str, split: str, data_root: Path | None, batch_size: int, *, skip_unreadable: bool
-) -> "tuple[ImageData, Evaluation]":
+) -> "tuple[ImageData, Evaluation | SceneEvaluation]":
     """Open the split as the bundle's recipe divides and prepares it, and judge the model on it."""
     from dataclasses import replace
 
     from striate.cli._show import show
     from striate.data import DataOptions, open_for_evaluation
-    from striate.evaluation import judge, predict_logits
     from striate.training import Recipe
 
     recipe = Recipe.from_json(bundle.provenance["recipe"]) if "recipe" in bundle.provenance else None
@@ -111,13 +131,32 @@ def _measure(
             trained_on=bundle.provenance.get("fingerprint"),
             data_root=data_root,
             progress=listener.progress,
+            masks=bundle.masks,
         )
-        images = opened.splits[split]
-        logits = predict_logits(
-            bundle.model, images, bundle.preprocessing, batch_size=batch_size, progress=listener.progress
-        )
+        result = _judged(bundle, opened.splits[split], batch_size, listener.progress)
         for file in opened.unreadable:
             listener.note(f"left out {file.path}: {file.reason}")
         if opened.excluded:
             listener.note(f"left out {len(opened.excluded):,} files that the training excluded")
-    return opened, judge(logits, images.labels, bundle.classes, images.ids, temperature=bundle.temperature)
+    return opened, result
+
+
+def _judged(
+    bundle: "Bundle", images: "ImageSplit", batch_size: int, progress: "Progress"
+) -> "Evaluation | SceneEvaluation":
+    from striate.data import require_pictures, require_scenes
+    from striate.evaluation import judge, judge_scenes, predict_logits
+
+    model, preprocessing = bundle.model, bundle.preprocessing
+    if bundle.masks is not None:
+        few = min(batch_size, _SCENES)
+        return judge_scenes(
+            model,
+            require_scenes(images),
+            require_pictures(preprocessing),
+            bundle.classes,
+            batch_size=few,
+            progress=progress,
+        )
+    logits = predict_logits(model, images, preprocessing, batch_size=batch_size, progress=progress)
+    return judge(logits, images.labels, bundle.classes, images.ids, temperature=bundle.temperature)

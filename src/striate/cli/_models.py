@@ -44,6 +44,7 @@ def _list(cards: "list[Card]") -> None:
     for row in cards:
         typer.secho(row.name, bold=True)
         print(f"  {row.title}\n  {row.paper}")
+        print(f"  for {row.task}")
         print("  departures: " + ("none" if not row.departures else "; ".join(row.departures)))
         if row.elsewhere:
             print("  elsewhere: " + "; ".join(row.elsewhere))

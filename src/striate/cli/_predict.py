@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from striate.cli import _options as options
+from striate.cli._segment import Form, Masks, segment
 from striate.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +24,18 @@ def predict(
     ],
     top: Annotated[int, typer.Option(min=1, help="How many classes to tell per picture.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures per batch.")] = 64,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Of a segmentation: write a mask NAME.png for each picture here.", show_default=False
+        ),
+    ] = None,
+    overlays: Annotated[
+        bool, typer.Option("--overlays", help="With --out: also the picture under its mask, NAME-overlay.png.")
+    ] = False,
+    crf: Annotated[
+        bool, typer.Option("--crf", help="Of a segmentation: let masks follow edges, by a dense random field.")
+    ] = False,
     precision: options.Precision = None,
     threads: options.Threads = None,
     no_native: options.NoNative = False,
@@ -32,7 +45,7 @@ def predict(
         bool, typer.Option("--csv", help="Comma-separated values: path, label, probability, error.")
     ] = False,
 ) -> None:
-    """Predict the class of pictures, with calibrated probabilities.
+    """Predict the class of pictures, with calibrated probabilities; or, of a segmentation, the class of their pixels.
 
     A picture that cannot be read is reported by name and the rest goes on; the exit code is then 1.
 
@@ -43,7 +56,11 @@ def predict(
     striate predict model.striate photos/ "more/*.jpg" --csv
 
     find . -name "*.png" | striate predict model.striate - --json
+
+    striate predict runs/scenes streets/ --out masks/ --overlays
     """
+    if overlays and out is None:
+        raise InputError("predict: --overlays needs --out, the folder to write them to")
     if as_json and as_csv:
         raise InputError("predict: choose one of --json and --csv")
     asked = options.runtime_options(precision, threads, no_native, keep_memory)
@@ -52,10 +69,16 @@ def predict(
     from striate.runtime import choose_for_use
 
     model = load(options.bundle_path(bundle))
-    found = model.predict(_sources(images), batch_size=batch_size, top=top)
-    write = _json if as_json else _csv if as_csv else _table
+    form: Form = "json" if as_json else "csv" if as_csv else "text"
     with choose_for_use(asked, trained=model.provenance.get("runtime")).applied():
-        failed = write(found)
+        if model.task == "segmentation":
+            masks = Masks(out, overlays=overlays, crf=crf)
+            failed = segment(model, _sources(images), masks, form, top)
+        else:
+            if out is not None or overlays or crf:
+                raise InputError("predict: --out, --overlays and --crf are for masks; this model gives labels")
+            found = model.predict(_sources(images), batch_size=batch_size, top=top)
+            failed = {"json": _json, "csv": _csv, "text": _table}[form](found)
     if failed:
         raise typer.Exit(1)
 

@@ -141,6 +141,8 @@ def summary(row: dict[str, Any]) -> str:
     train, val = (
         f"{part} loss {row[f'{part}_loss']:.4f} acc {100 * row[f'{part}_accuracy']:6.2f} %" for part in ("train", "val")
     )
+    if "val_miou" in row:
+        val += f" mIoU {100 * row['val_miou']:5.2f} %"
     return f"epoch {row['epoch']:>3}  {train}  {val}  {row['seconds']:.1f} s  {row['images_per_second']:,.0f} img/s"
 
 

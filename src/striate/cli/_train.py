@@ -30,6 +30,14 @@ def train(
     recipe: Annotated[
         str | None, typer.Option(help="The recipe; default: the one for the data and model.", show_default=False)
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="classification|segmentation",
+            help="What is learned: a label per picture, or one per pixel; default: what the folder holds.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run folder; default: runs/DATA-MODEL-TIME.", show_default=False)
     ] = None,
@@ -119,6 +127,8 @@ def train(
 
     striate train birds/ --weights runs/flowers --freeze -1
 
+    striate train scenes/ --task segmentation --out runs/scenes
+
     striate train --resume runs/flowers
     """
     if forecast and (resume is not None or no_forecast):
@@ -127,11 +137,11 @@ def train(
     if freeze is not None:
         settings = [*(settings or []), f"freeze={freeze}"]
     if resume is not None:
-        chosen_anew = (out, recipe, exclude, weights, precision, threads, no_native or None, keep_memory)
+        chosen_anew = (out, recipe, task, exclude, weights, precision, threads, no_native or None, keep_memory)
         if device != "auto" or any(flag is not None for flag in chosen_anew):
             raise InputError(
                 "--resume continues a run in its own folder with its own recipe, files, device, precision, threads and "
-                "kernels: leave out --out, --recipe, --exclude, --weights, --device, --precision, --threads, "
+                "kernels: leave out --out, --recipe, --task, --exclude, --weights, --device, --precision, --threads, "
                 "--no-native and --keep-memory"
             )
         run: Callable[..., Trained] = _resume(resume, data, data_root, kept, model, seed, settings)
@@ -139,7 +149,7 @@ def train(
         raise InputError("train: name a data set or a folder of images, for example: striate train digits")
     else:
         initial = None if weights is None else _weights(weights)
-        chosen = recipe_of(data, model, recipe, seed, settings or [], initial)
+        chosen = recipe_of(data, model, recipe, seed, settings or [], initial, task)
         if exclude is not None:
             chosen = _without(chosen, exclude)
         if show_recipe:
@@ -192,19 +202,39 @@ def recipe_of(
     seed: int | None,
     settings: list[str],
     weights: "InitialWeights | None" = None,
+    task: str | None = None,
 ) -> "Recipe":
-    """Return the recipe that a command's options ask for; `weights` of a run or a bundle bring their network along."""
-    from striate.models import card
-    from striate.training import ModelOptions, default_recipe, named_recipe
+    """Return the recipe that a command's options ask for; `weights` of a run or a bundle bring their network along.
 
+    Without `task` it is that of the folder or of the recipe.
+    """
+    task = task or _task_of(data, name)
+    from striate.models import card
+    from striate.training import ModelOptions, default_recipe, named_recipe, require_task
+
+    if model and task:
+        require_task(model, task)
     if name is None and weights is not None and weights.origin is not None:
         network = card(model or weights.origin.model.name).name
-        recipe = weights.recipe(default_recipe(data, network), network)
+        recipe = weights.recipe(default_recipe(data, network, task), network)
     else:
-        recipe = named_recipe(name) if name else default_recipe(data, model)
+        recipe = named_recipe(name) if name else default_recipe(data, model, task)
         if model and model != recipe.model.name:
             recipe = recipe.replace(model=ModelOptions(card(model).name))
-    return recipe.set([*settings, *([f"seed={seed}"] if seed is not None else [])])
+    asked = [f"data.task={task}"] if task is not None else []
+    return recipe.set([*asked, *settings, *([f"seed={seed}"] if seed is not None else [])])
+
+
+def _task_of(data: str, recipe: str | None) -> str | None:
+    """Return the task of a folder that nobody has named one for and that holds pictures with masks, and say so."""
+    import sys
+
+    from striate.data import holds_scenes
+
+    if recipe is not None or not holds_scenes(data):
+        return None
+    print(f"{data}: pictures with masks, so the task is segmentation", file=sys.stderr)
+    return "segmentation"
 
 
 def _without(recipe: "Recipe", exclude: Path) -> "Recipe":
@@ -293,10 +323,17 @@ def _result(trained: "Trained") -> dict[str, Any]:
 
 
 def _last_line(trained: "Trained") -> str:
+    from striate.evaluation import Evaluation
+
     evaluation, run = trained.evaluation, trained.run
+    places = f"run {run.folder}, report {run.report}, bundle {run.bundle}"
+    if not isinstance(evaluation, Evaluation):
+        return (
+            f"test mean IoU {100 * evaluation.mean_iou:.2f} %, pixels right {100 * evaluation.accuracy:.2f} % "
+            f"({evaluation.pictures} pictures); {places}"
+        )
     low, high = evaluation.interval
     return (
         f"test accuracy {100 * evaluation.accuracy:.2f} % ({evaluation.correct} of {evaluation.total}, "
-        f"95 % interval {100 * low:.2f} to {100 * high:.2f} %); "
-        f"run {run.folder}, report {run.report}, bundle {run.bundle}"
+        f"95 % interval {100 * low:.2f} to {100 * high:.2f} %); {places}"
     )

@@ -82,6 +82,14 @@ def opened(data: bytes, name: str) -> Iterator[Image.Image]:
         raise ImageError(name, reason, "truncated" if "truncated" in str(error).lower() else "damaged") from error
 
 
+def own_size(data: bytes, name: str) -> tuple[int, int]:
+    """Return (height, width) of a picture file's content, upright, without decoding it; raises ImageError."""
+    with opened(data, name) as image:
+        width, height = image.size
+        turned = orientation(image) >= 5  # by a quarter
+    return (width, height) if turned else (height, width)
+
+
 def read_picture(path: Path, *, name: str | None = None) -> bytes:
     """Return the content of a file that may be a picture; raises ImageError if it cannot be read or has over 1 GiB."""
     try:

@@ -63,7 +63,7 @@ def open_data(
         if options.task == "classification" and is_scenes(root):
             raise InputError(
                 f"{root}: has pictures with masks, not a folder for each class: open it with the option "
-                "data.task=segmentation"
+                "data.task=segmentation (--task segmentation)"
             )
         if options.task == "segmentation":
             return open_scenes(root, options, seed=seed, classes=classes, progress=progress, memory_limit=memory_limit)
@@ -79,6 +79,11 @@ def open_data(
         classes.require_same(found, known.name)
     splits = _READERS[known.name](known, options, seed, data_root, progress)
     return ImageData(known.name, found, options.preprocessing(), splits)
+
+
+def holds_scenes(where: str | Path) -> bool:
+    """Whether data are a folder that obviously has pictures with masks, and none for each class."""
+    return not (isinstance(where, str) and where in KNOWN) and Path(where).is_dir() and is_scenes(Path(where))
 
 
 def open_for_evaluation(

@@ -151,3 +151,10 @@ class Preprocessing(Preparation):
             return cls(**arguments)
         except TypeError as error:
             raise InputError(f"preprocessing: not a description this version understands ({error})") from error
+
+
+def require_pictures(preparation: Preparation) -> Preprocessing:
+    """Return what prepares pictures; raises InputError for what prepares series."""
+    if not isinstance(preparation, Preprocessing):
+        raise InputError("masks are of pictures; these data are series")
+    return preparation

@@ -2,10 +2,13 @@
 
 from striate.evaluation._calibration import Bin, Calibration, fit_temperature, probabilities
 from striate.evaluation._charts import Series, line_chart, standalone
+from striate.evaluation._dense import dense_logits, mask_of
 from striate.evaluation._evaluation import ClassScore, Evaluation, Mistake, judge
 from striate.evaluation._features import penultimate_features
+from striate.evaluation._overlay import overlay, scene_views
 from striate.evaluation._predict import logits_of, predict_logits
 from striate.evaluation._report import write_report
+from striate.evaluation._scenes import PoorPicture, RegionScore, SceneEvaluation, judge_scenes
 from striate.evaluation._text import duration, percent, printable
 
 __all__ = [
@@ -14,17 +17,25 @@ __all__ = [
     "ClassScore",
     "Evaluation",
     "Mistake",
+    "PoorPicture",
+    "RegionScore",
+    "SceneEvaluation",
     "Series",
+    "dense_logits",
     "duration",
     "fit_temperature",
     "judge",
+    "judge_scenes",
     "line_chart",
     "logits_of",
+    "mask_of",
+    "overlay",
     "penultimate_features",
     "percent",
     "predict_logits",
     "printable",
     "probabilities",
+    "scene_views",
     "standalone",
     "write_report",
 ]

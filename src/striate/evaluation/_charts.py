@@ -117,14 +117,14 @@ def confusion_picture(confusion: npt.ArrayLike) -> str:
     return picture_uri(Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)), "PNG")
 
 
-def thumbnail(picture: npt.NDArray[Any]) -> str:
+def thumbnail(picture: npt.NDArray[Any], side: int = _THUMBNAIL) -> str:
     """Make a small picture of uint8 C x h x w (C 1 or 3), or draw a series, float32 C x T: a data URI."""
     if picture.ndim == 2:
         return series_uri(picture)
     image = Image.fromarray(np.ascontiguousarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)))
     if max(image.size) <= _SMALL:
         return picture_uri(image, "PNG")
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    image.thumbnail((side, side))
     return picture_uri(image, "JPEG")
 
 

@@ -55,6 +55,18 @@ def logits_of(
     """
     import torch
 
+    logits = outputs_of(model, images, preprocessing)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
+        what = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise InputError(f"the model must return logits {len(images)} x K for {len(images)} pictures, got {what}")
+    result: npt.NDArray[np.float32] = logits.float().cpu().numpy()
+    return result
+
+
+def outputs_of(model: "torch.nn.Module", images: npt.NDArray[Any], preprocessing: "Preparation") -> Any:
+    """Return what a model gives out for decoded pictures, as `logits_of` runs it, whatever it is."""
+    import torch
+
     from striate.runtime import Runtime, current
 
     if not preprocessing.fits(images):
@@ -70,12 +82,7 @@ def logits_of(
         inputs = preprocessing(
             torch.from_numpy(images.copy()).to(like.device)
         )  # a copy: views may have negative strides
-        logits = model(runtime.laid_out(inputs.to(like.dtype)))
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
-        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise InputError(f"the model must return logits {len(images)} x K for {len(images)} pictures, got {got}")
-    result: npt.NDArray[np.float32] = logits.float().cpu().numpy()
-    return result
+        return model(runtime.laid_out(inputs.to(like.dtype)))
 
 
 @contextlib.contextmanager

@@ -11,18 +11,20 @@ from markupsafe import Markup
 
 from striate.errors import InputError
 from striate.evaluation._charts import Series, confusion_picture, line_chart, reliability_chart, thumbnail
-from striate.evaluation._evaluation import wilson
+from striate.evaluation._evaluation import Evaluation, Mistake, wilson
 from striate.evaluation._layer_charts import filters_picture, heat_map
+from striate.evaluation._scenes import PoorPicture, SceneEvaluation
 from striate.evaluation._text import percent, printable
 from striate.files import write_text
 
 if TYPE_CHECKING:
     from striate.data import Unreadable
-    from striate.evaluation._evaluation import Evaluation, Mistake
+    from striate.data._masks import Colour
     from striate.insight import Filters
 
 TABLE_UP_TO = 20  # classes whose confusion matrix is shown in numbers; more are a picture
 _PAIRS = 12
+_SCENE = 1080  # width in pixels of a scene with its masks
 _LAYER_CHARTS = (  # key in error_terms.jsonl, title, on a logarithmic scale
     ("error", "Error term", True),
     ("gradient", "Gradient over weights", True),
@@ -31,6 +33,7 @@ _LAYER_CHARTS = (  # key in error_terms.jsonl, title, on a logarithmic scale
 _CURVES = (  # title, key of the training value, key of the validation value
     ("Loss", "train_loss", "val_loss"),
     ("Accuracy", "train_accuracy", "val_accuracy"),
+    ("Mean IoU", "train_miou", "val_miou"),
     ("Learning rate", "lr", None),
 )
 
@@ -47,7 +50,7 @@ class ErrorTerms(NamedTuple):
 class Shown(NamedTuple):
     """A mistake with its picture (a data URI), or the reason why there is none."""
 
-    mistake: "Mistake"
+    mistake: Mistake | PoorPicture
     picture: str | None
     reason: str
 
@@ -56,7 +59,7 @@ def write_report(
     path: Path,
     *,
     title: str,
-    evaluation: "Evaluation | None",
+    evaluation: Evaluation | SceneEvaluation | None,
     history: Sequence[Mapping[str, Any]],
     facts: Mapping[str, object],
     pictures: Callable[[int], npt.NDArray[Any]] | None = None,
@@ -66,14 +69,16 @@ def write_report(
     filters: "Filters | None" = None,
     error_terms: Sequence[Mapping[str, Any]] = (),
     uses: Sequence[Mapping[str, Any]] = (),
+    colours: "Sequence[Colour]" = (),
 ) -> None:
     """Write a self-contained HTML report to `path`, atomically; the same arguments make the same bytes.
 
     history: per epoch the keys epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr (absent or None: not
     measured). facts: what is worth knowing, by name; a mapping inside becomes rows "name.key". pictures: from an index
-    of the judged split to its sample (see `ImageSplit.load`), for the worst mistakes. unreadable: the files that were
-    left out. evaluation is None for a run that was not measured; `note` then says why. cost: facts about cost. filters:
-    the first kernels. error_terms: lines of error_terms.jsonl. uses: lines of tests.jsonl.
+    of the judged split to its sample (see `ImageSplit.load`; for scenes `scene_views`), for the worst mistakes.
+    unreadable: the files that were left out. evaluation is None for a run that was not measured; `note` then says why.
+    cost: facts about cost. filters: the first kernels. error_terms: lines of error_terms.jsonl. uses: lines of
+    tests.jsonl. colours: of the classes of masks.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -84,14 +89,16 @@ def write_report(
     )
     environment.filters.update(percent=_percent, printable=printable)
     many = evaluation is not None and len(evaluation.classes) > TABLE_UP_TO
-    html = environment.get_template("report.html.j2").render(
+    scenes = isinstance(evaluation, SceneEvaluation)
+    html = environment.get_template("scenes_report.html.j2" if scenes else "report.html.j2").render(
         title=title,
-        evaluation=evaluation,
+        e=evaluation,
+        colours=colours,
         facts=list(_rows(facts)),
         curves=_curves(history),
         confusion=confusion_picture(evaluation.confusion) if evaluation and many else None,
         confused=evaluation.confused[:_PAIRS] if evaluation else [],
-        reliability=_reliability(evaluation) if evaluation else [],
+        reliability=_reliability(evaluation) if isinstance(evaluation, Evaluation) else [],
         mistakes=[_shown(mistake, pictures) for mistake in evaluation.worst] if evaluation else [],
         unreadable=unreadable,
         note=note,
@@ -99,7 +106,8 @@ def write_report(
         filters=filters,
         filters_picture=filters_picture(filters.kernels) if filters and filters.kernels.shape[1] in {1, 3} else None,
         error_terms=_error_terms(error_terms),
-        uses=[{**use, "interval": wilson(use["correct"], use["total"])} for use in uses],
+        # pixels of a picture are no independent samples: an interval that takes them for such would be far too narrow
+        uses=[{**use, "interval": None if scenes else wilson(use["correct"], use["total"])} for use in uses],
     )
     write_text(path, html)
 
@@ -154,7 +162,7 @@ def _error_terms(rows: Sequence[Mapping[str, Any]]) -> ErrorTerms | None:
     return ErrorTerms(charts, epochs[-1], table, first / final if first and final else None)
 
 
-def _reliability(evaluation: "Evaluation") -> list[tuple[str, Markup]]:
+def _reliability(evaluation: Evaluation) -> list[tuple[str, Markup]]:
     before, after = evaluation.uncalibrated, evaluation.calibrated
     if after.temperature == 1.0:
         return [("As the network gives them", reliability_chart("Reliability", before))]
@@ -167,10 +175,11 @@ def _reliability(evaluation: "Evaluation") -> list[tuple[str, Markup]]:
     ]
 
 
-def _shown(mistake: "Mistake", pictures: Callable[[int], npt.NDArray[Any]] | None) -> Shown:
+def _shown(mistake: Mistake | PoorPicture, pictures: Callable[[int], npt.NDArray[Any]] | None) -> Shown:
     if pictures is None:
         return Shown(mistake, None, "")
     try:
-        return Shown(mistake, thumbnail(pictures(mistake.index)), "")
+        picture = pictures(mistake.index)
+        return Shown(mistake, thumbnail(picture) if isinstance(mistake, Mistake) else thumbnail(picture, _SCENE), "")
     except (InputError, OSError) as error:  # a file that has gone since is no reason to lose the report
         return Shown(mistake, None, f"the picture cannot be shown: {error}")

@@ -1,5 +1,6 @@
 """An evaluation as plain text: how numbers and names are written, in the terminal and in the report."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -67,23 +68,33 @@ def weakest(evaluation: "Evaluation", count: int) -> "list[ClassScore]":
     return sorted(scores, key=lambda score: 2.0 if score.f1 is None else score.f1)[:count]
 
 
-def _table(evaluation: "Evaluation") -> list[str]:
-    scores = weakest(evaluation, _MOST_CLASSES)
-    rows = [("class", "precision", "recall", "F1", "support")]
-    for score in [*scores, evaluation.mean]:
-        name = printable(score.name)
-        name = name if len(name) <= _WIDEST else name[: _WIDEST - 1] + "…"
-        rows.append((name, percent(score.precision), percent(score.recall), percent(score.f1), str(score.support)))
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lay out a table: a heading, a rule and rows; names on the left are cut, numbers stand to the right."""
+    rows = [(_cut(printable(row[0])), *row[1:]) for row in rows]
     widths = [max(cell_len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(_pad(cell, width, left=i == 0) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
         for row in rows
     ]
-    rule = "  ".join("-" * width for width in widths)
-    lines = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+
+
+def _table(evaluation: "Evaluation") -> list[str]:
+    scores = weakest(evaluation, _MOST_CLASSES)
+    rows = [("class", "precision", "recall", "F1", "support")]
+    rows += [
+        (score.name, percent(score.precision), percent(score.recall), percent(score.f1), str(score.support))
+        for score in [*scores, evaluation.mean]
+    ]
+    lines = columns(rows)
+    lines = [*lines[:-1], lines[1], lines[-1]]
     if len(scores) < len(evaluation.per_class):
         lines.append(f"(the {len(scores)} classes of lowest F1 out of {len(evaluation.per_class)})")
     return lines
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _WIDEST else name[: _WIDEST - 1] + "…"
 
 
 def _pad(cell: str, width: int, *, left: bool) -> str:

@@ -19,6 +19,7 @@ from striate.training._recipe import (
 )
 from striate.training._report import report
 from striate.training._run import Run
+from striate.training._task import require_task
 from striate.training._tensorboard import TensorBoard
 from striate.training._uses import Use, evaluated, log_use, uses
 from striate.training.recipes import RECIPES, default_recipe, departures, named_recipe, smoke
@@ -62,6 +63,7 @@ __all__ = [
     "read_forecast",
     "report",
     "require_room",
+    "require_task",
     "resume",
     "settings_that_differ",
     "smoke",

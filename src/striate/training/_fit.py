@@ -12,7 +12,7 @@ from torch import nn
 from striate.data import KNOWN, Cache, ImageData, decoded_anew, lasting, open_data
 from striate.data.doctor import warning
 from striate.errors import Diverged, InputError, StriateError
-from striate.evaluation import Evaluation
+from striate.evaluation import Evaluation, SceneEvaluation
 from striate.files import write_json
 from striate.runtime import RuntimeOptions, busy, choose, products, recorded
 from striate.training import _checkpoint as checkpoint
@@ -27,7 +27,7 @@ from striate.training._recipe import Recipe
 from striate.training._rehearsal import Rehearsal
 from striate.training._report import Measured, write_run_report
 from striate.training._run import Run, now, require_free
-from striate.training._task import task_of
+from striate.training._task import require_network, task_of
 from striate.training._timing import measure
 from striate.training._uses import evaluated, log_use
 
@@ -42,7 +42,7 @@ class Trained(NamedTuple):
     data: ImageData
     model: nn.Module
     temperature: float  # calibrates probabilities: softmax(logits / temperature)
-    evaluation: Evaluation  # on the test split
+    evaluation: Evaluation | SceneEvaluation  # on the test split
     history: list[dict[str, Any]]
 
 
@@ -171,6 +171,7 @@ def planned(
 
     Raises InputError for bad data or options, and for a network that does not fit the data.
     """
+    require_network(recipe)
     device = _device(device)
     data = open_data(
         where,

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from striate.data import ImageData, batches, draws, shuffled
 from striate.data._randomness import Keys
-from striate.errors import Diverged, InputError, Interrupted, StriateError
+from striate.errors import Diverged, Interrupted, StriateError
 from striate.insight import error_terms
-from striate.models import build, card
+from striate.models import build
 from striate.models.auxiliary import HasAuxiliaries
 from striate.training import _checkpoint as checkpoint
 from striate.training._average import WeightAverage
@@ -334,19 +334,8 @@ def first_checkpoint(recipe: Recipe, model: nn.Module) -> checkpoint.Checkpoint:
 def fresh_model(recipe: Recipe, data: ImageData) -> nn.Module:
     """Build the recipe's network for the data, initialised from the recipe's seed alone; the caller's stays.
 
-    Raises InputError for a network that does not classify or does not fit the data.
+    Raises InputError for a network that does not fit the data.
     """
-    if recipe.data.task != "classification":
-        raise InputError(
-            f"data.task={recipe.data.task}: training takes folders of classes; pictures with masks can be opened from "
-            "Python (striate.data.open_data) and trained by a loop of your own"
-        )
-    task = card(recipe.model.name).task
-    if task != "classification":
-        raise InputError(
-            f"{recipe.model.name} is a network for {task}; training takes classifiers, one label per picture "
-            "(`striate models` lists the networks)"
-        )
     channels, *size = data.preprocessing.input_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_seed(recipe.seed, "weights"))

@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from striate.data import VOID
+from striate.errors import InputError
 from striate.training._recipe import LossOptions
 
 
@@ -27,6 +29,31 @@ def rbf_map(logits: Tensor, labels: Tensor, *, j: float) -> Tensor:
     """
     rubbish = logits.new_full((len(logits), 1), -j)
     return (torch.cat([logits, rubbish], 1).logsumexp(1) - logits.gather(1, labels[:, None])[:, 0]).mean()
+
+
+def make_pixel_loss(options: LossOptions, class_weights: ArrayLike | None = None) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss of logits (N x K x H x W) and masks (uint8 N x H x W): a mean over the pixels that are not VOID.
+
+    `class_weights` as in `make_loss`. A batch without a known pixel has loss 0. Raises InputError for a loss that is
+    not for pixels.
+    """
+    if options.name != "cross_entropy":
+        raise InputError(f"loss.name={options.name}: masks are learned with loss.name=cross_entropy")
+
+    weights = None if class_weights is None else torch.as_tensor(np.asarray(class_weights), dtype=torch.float32)
+
+    def mean(logits: Tensor, masks: Tensor) -> Tensor:
+        summed = cross_entropy(
+            logits,
+            masks.long(),
+            None if weights is None else weights.to(logits),
+            ignore_index=VOID,
+            reduction="sum",
+            label_smoothing=options.label_smoothing,
+        )
+        return summed / (masks != VOID).sum().clamp(min=1)
+
+    return mean
 
 
 def make_loss(options: LossOptions, class_weights: ArrayLike | None = None) -> Callable[[Tensor, Tensor], Tensor]:

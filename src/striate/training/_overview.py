@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from striate.errors import InputError
-from striate.evaluation import Evaluation
+from striate.evaluation import Evaluation, SceneEvaluation
 from striate.files import read_lines
 from striate.training._recipe import keys, value_of
 from striate.training._report import read_measures
@@ -22,7 +22,7 @@ class Overview:
     run: Run
     state: str
     history: list[dict[str, Any]]
-    evaluation: Evaluation | None  # on the test split, when the run is finished
+    evaluation: Evaluation | SceneEvaluation | None  # on the test split, when the run is finished
     best_epoch: int | None
     uses: list[Use]  # of a test split
 

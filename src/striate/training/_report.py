@@ -1,15 +1,19 @@
 """The HTML report of a run, from what its folder holds; where the data is at hand, with pictures."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
-from striate.data import ImageData, Progress, Unreadable, open_data
+from striate.data import ImageData, Progress, Unreadable, open_data, require_pictures, require_scenes
 from striate.errors import InputError, StriateError
-from striate.evaluation import Evaluation, write_report
+from striate.evaluation import Evaluation, SceneEvaluation, scene_views, write_report
 from striate.files import read_lines
 from striate.insight import Summary, first_filters, summarize
 from striate.models import build, card
@@ -23,7 +27,7 @@ from striate.training._uses import uses
 class Measured(NamedTuple):
     """What evaluation.json holds: the measures on the test split and the epoch whose weights they are of."""
 
-    evaluation: Evaluation
+    evaluation: Evaluation | SceneEvaluation
     epoch: int
 
 
@@ -57,7 +61,6 @@ def write_run_report(run: Run, path: Path, *, measured: Measured | None, data: I
     """Write the report from the run's files; `data` is where the pictures of mistakes come from."""
     history = read_lines(run.metrics)
     model = best_model(run)
-    test = data.splits["test"] if data is not None else None
     write_report(
         path,
         title=f"{run.recipe.model.name} on {run.where}",
@@ -65,7 +68,8 @@ def write_run_report(run: Run, path: Path, *, measured: Measured | None, data: I
         evaluation=measured.evaluation if measured else None,
         history=history,
         facts=_facts(run, measured, history),
-        pictures=None if test is None else lambda index: test.load([index])[0],
+        pictures=None if data is None else _pictures(data, model),
+        colours=data.masks.colours if data is not None and data.masks is not None else (),
         unreadable=[Unreadable(*file) for file in run.unreadable],
         cost=_cost(run, model, history),
         filters=None if model is None else first_filters(model),
@@ -74,13 +78,22 @@ def write_run_report(run: Run, path: Path, *, measured: Measured | None, data: I
     )
 
 
+def _pictures(data: ImageData, model: nn.Module | None) -> Callable[[int], npt.NDArray[np.uint8]]:
+    """Return what shows a picture of the test split; scenes with their masks and the model's beside them."""
+    test = data.splits["test"]
+    if data.masks is None or model is None:
+        return lambda index: test.load([index])[0]
+    return partial(scene_views, model, require_scenes(test), require_pictures(data.preprocessing))
+
+
 def read_measures(run: Run) -> Measured | None:
     """Return what training measured on the test split; None if it is not that far. Raises InputError if damaged."""
     if not run.evaluation.is_file():
         return None
     try:
         values = json.loads(run.evaluation.read_text(encoding="utf-8"))
-        return Measured(Evaluation.from_json(values), values["best_epoch"])
+        kind = SceneEvaluation if run.recipe.data.task == "segmentation" else Evaluation
+        return Measured(kind.from_json(values), values["best_epoch"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{run.evaluation}: cannot be read ({error}); write it anew with: striate train --resume {run.folder}"

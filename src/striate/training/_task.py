@@ -10,11 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from striate.data import ImageData, ImageSplit, Preprocessing, Progress, augment, augment_signals
+from striate.data import (
+    VOID,
+    ImageData,
+    ImageSplit,
+    Preprocessing,
+    Progress,
+    augment,
+    augment_scenes,
+    augment_signals,
+    on_canvas,
+    require_pictures,
+    require_scenes,
+)
 from striate.data._randomness import Keys
-from striate.evaluation import Evaluation, fit_temperature, judge, predict_logits
+from striate.errors import InputError
+from striate.evaluation import Evaluation, SceneEvaluation, fit_temperature, judge, judge_scenes, predict_logits
+from striate.models import card
 from striate.training._class_weights import class_weights
-from striate.training._losses import make_loss
+from striate.training._losses import make_loss, make_pixel_loss
 from striate.training._mixing import mix
 from striate.training._recipe import Recipe
 
@@ -30,8 +44,8 @@ class Validation(NamedTuple):
 class Conclusion(NamedTuple):
     """The best weights on the test split."""
 
-    evaluation: Evaluation
-    temperature: float  # calibrates probabilities: softmax(logits / temperature)
+    evaluation: Evaluation | SceneEvaluation
+    temperature: float  # calibrates probabilities: softmax(logits / temperature); 1 where nothing is calibrated
 
 
 class Task(ABC):
@@ -136,6 +150,87 @@ class Classification(Task):
         return Conclusion(judge(logits, test.labels, self.data.classes, test.ids, temperature=temperature), temperature)
 
 
+@final
+class Segmentation(Task):
+    """A class for each pixel; pixels that are VOID are neither learned nor counted. Nothing is calibrated."""
+
+    score = "val_miou"
+
+    def __init__(self, recipe: Recipe, data: ImageData) -> None:
+        super().__init__(recipe, data)
+        self.criterion = make_pixel_loss(recipe.loss, class_weights(recipe.loss.class_weights, self.class_counts()))
+        self.preprocessing = require_pictures(data.preprocessing)
+        self.window = recipe.data.preprocessing().input_size[1:]  # while training; whole pictures are judged
+
+    def augment(self, images: Tensor, targets: Tensor, keys: Keys, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return pictures N x C x H x W and their masks N x H x W, moved alike."""
+        preprocessing = self.preprocessing
+        canvas, masks = augment_scenes(
+            preprocessing.canvas(images),
+            on_canvas(targets, preprocessing),
+            keys,
+            seed=self.recipe.seed,
+            epoch=epoch,
+            options=self.recipe.augmentation,
+            size=self.window,
+        )
+        return preprocessing.standardize(canvas), masks
+
+    def class_counts(self) -> NDArray[np.int64]:
+        """Return how many pixels of each class the training split has."""
+        return require_scenes(self.data.splits["train"]).pixels
+
+    def count(self, targets: Tensor) -> int:
+        """Return how many pixels of a batch are known; 1 where there is none, whose loss is 0."""
+        return max(int((targets != VOID).sum()), 1)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the cross-entropy, a mean over the known pixels of the batch."""
+        return self.criterion(outputs, targets)
+
+    def hits(self, outputs: Tensor, targets: Tensor) -> tuple[int, int]:
+        """Return how many known pixels were predicted rightly, of how many."""
+        return int((outputs.argmax(1) == targets).sum()), int((targets != VOID).sum())
+
+    def validate(self, model: nn.Module, split: ImageSplit, *, batch_size: int) -> Validation:
+        """Measure mean IoU and pixel accuracy at the pictures' own sizes, and the negative log-likelihood."""
+        measured = self._judge(model, split, batch_size)
+        row = {"val_loss": measured.nll, "val_accuracy": measured.accuracy, "val_miou": measured.mean_iou}
+        return Validation(row, measured.mean_iou, measured.nll)
+
+    def conclude(
+        self, model: nn.Module, val: ImageSplit, test: ImageSplit, *, batch_size: int, progress: Progress | None = None
+    ) -> Conclusion:
+        """Judge on the test split."""
+        return Conclusion(self._judge(model, test, batch_size, progress), 1.0)
+
+    def _judge(
+        self, model: nn.Module, split: ImageSplit, batch_size: int, progress: Progress | None = None
+    ) -> SceneEvaluation:
+        scenes, classes = require_scenes(split), self.data.classes
+        return judge_scenes(model, scenes, self.preprocessing, classes, batch_size=batch_size, progress=progress)
+
+
 def task_of(recipe: Recipe, data: ImageData) -> Task:
     """Return the recipe's task on its data."""
-    return Classification(recipe, data)
+    return Segmentation(recipe, data) if recipe.data.task == "segmentation" else Classification(recipe, data)
+
+
+def require_network(recipe: Recipe) -> None:
+    """Raise InputError unless the recipe's network and loss are for its task."""
+    require_task(recipe.model.name, recipe.data.task)
+    if recipe.data.task == "segmentation":
+        make_pixel_loss(recipe.loss)
+
+
+def require_task(name: str, task: str) -> None:
+    """Raise InputError unless the network of that name is for the task."""
+    model = card(name)
+    if model.task == "unsupervised":
+        raise InputError(f"{model.name} learns without labels: it is trained from Python (docs/unsupervised.md)")
+    if model.task != task:
+        what = {"classification": "one label per picture", "segmentation": "pictures with masks"}
+        raise InputError(
+            f"{model.name} is a network for {model.task} and the data are {what.get(task, task)}: choose a network for "
+            f"{task} (`striate models` tells what each is for), or give {what[model.task]} and --task {model.task}"
+        )

@@ -94,6 +94,24 @@ PRINTED: dict[str, dict[str, Any]] = {
         "augmentation.crop": 8,
     },
     "highway-mnist-32": {"optimizer.lr": 0.01, "optimizer.nesterov": True, "batch_size": 100},
+    "fcn-32s": {  # CVPR 2015, section 4.3 and table 1
+        "optimizer.lr": 1e-4,
+        "optimizer.momentum": 0.9,
+        "optimizer.weight_decay": 5e-4,
+        "schedule.name": "constant",
+        "batch_size": 20,
+        "epochs": 175,
+    },
+    "fcn-8s": {"optimizer.lr": 1e-6},  # section 4.2: "decreased by a factor of 100"
+    "deeplab-v1": {  # ICLR 2015, section 5
+        "optimizer.lr": 1e-3,
+        "optimizer.momentum": 0.9,
+        "optimizer.weight_decay": 5e-4,
+        "schedule.gamma": 0.1,
+        "batch_size": 20,
+    },
+    "deeplab-v2-vgg16": {"schedule.name": "polynomial", "schedule.power": 0.9, "batch_size": 10},  # section 4.1.1
+    "deeplab-v2-resnet101": {"schedule.power": 0.9, "batch_size": 10, "augmentation.zoom": (0.5, 1.5)},  # 4.1.2
     "nin-cifar10": {"batch_size": 128, "schedule.gamma": 0.1, "schedule.final": 0.01},  # section 4
     "fcn-1d": {  # section III-B and the authors' program
         "optimizer.name": "adamw",
@@ -146,6 +164,8 @@ def rate(recipe: Recipe, batch: float, images: int) -> float:
         # the released solvers: multistep at these iterations, of 500 (600) to an epoch
         ("highway-cifar-19", 50_000, {99_999: 0.025, 100_000: 0.0025, 150_000: 0.00025, 175_000: 0.000025}),
         ("highway-mnist-16", 60_000, {59_999: 0.01, 60_000: 0.001, 120_000: 0.0001}),
+        # Chen et al. 2015: "multiplying the learning rate by 0.1 at every 2000 iterations"
+        ("deeplab-v1", 10_582, {0: 0.001, 1_999: 0.001, 2_000: 0.0001, 3_999: 0.0001, 4_000: 0.00001}),
         # every 2 (8) epochs by 6 (4) per cent
         ("inception-v3", 1_281_167, {0: 0.045, 80_073: 0.045, 80_076: 0.0423}),
         ("googlenet", 1_281_167, {0: 0.01, 320_300: 0.0096}),
@@ -164,6 +184,8 @@ def test_the_rate_falls_at_the_papers_iterations(name: str, images: int, rates: 
         ("resnet-cifar-56", 45_000, 64_000, 352),  # "terminate training at 64k iterations"
         ("highway-cifar-19", 50_000, 200_000, 0),
         ("highway-mnist-32", 60_000, 180_000, 0),
+        ("deeplab-v1", 10_582, 6_000, 530),
+        ("deeplab-v2-resnet101", 10_582, 20_000, 1_059),
         ("nin-cifar10", 50_000, 120_000, 391),
         ("nin-imagenet", 1_281_167, 450_000, 20_019),
     ],
@@ -180,7 +202,9 @@ def test_scale_jitter_covers_the_papers_range_of_the_shorter_side(name: str, sma
     assert recipe.data.size[0] == (smallest + largest) / 2
 
 
-@pytest.mark.parametrize("name", ["alexnet", "vgg-a", "googlenet", "resnet-50", "resnet-cifar-20"])
+@pytest.mark.parametrize(
+    "name", ["alexnet", "vgg-a", "googlenet", "resnet-50", "resnet-cifar-20", "fcn-8s", "deeplab-v1"]
+)
 def test_only_the_mean_is_taken_from_the_pixels(name: str) -> None:
     """These papers subtract a mean from values in 0..255 and divide by nothing."""
     data = named_recipe(name).data
@@ -188,7 +212,9 @@ def test_only_the_mean_is_taken_from_the_pixels(name: str) -> None:
     assert all(100 < 255 * mean < 130 for mean in data.mean)
 
 
-@pytest.mark.parametrize("name", ["alexnet", "vgg-d", "resnet-152", "resnet-cifar-20", "preact-resnet-cifar-164"])
+@pytest.mark.parametrize(
+    "name", ["alexnet", "vgg-d", "resnet-152", "resnet-cifar-20", "preact-resnet-cifar-164", "fcn-32s", "deeplab-v1"]
+)
 def test_papers_that_name_no_exception_decay_everything(name: str) -> None:
     assert named_recipe(name).optimizer.decay_all
 

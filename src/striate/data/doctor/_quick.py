@@ -2,7 +2,9 @@
 
 from collections import Counter
 
+from striate.data._classmap import listed
 from striate.data._dataset import ImageData
+from striate.data._scenes import require_scenes
 from striate.data.doctor._whole import IMBALANCE, TINY
 from striate.data.sources.shard_files import is_shards
 from striate.data.sources.signals import is_signals
@@ -12,8 +14,11 @@ def suspicions(data: ImageData) -> list[str]:
     """Return in a few words each what is suspicious about opened data; opens no file again.
 
     The same content in several splits or classes, classes that a split lacks, classes that are tiny or much smaller
-    than the largest.
+    than the largest. Of pictures with masks: the same picture in several splits, classes that the masks to train on
+    lack.
     """
+    if data.masks is not None:
+        return _of_scenes(data)
     places: dict[bytes, set[tuple[str, int]]] = {}
     for part, split in data.splits.items():
         for digest, label in zip(split.digests, split.labels.tolist(), strict=True):
@@ -39,10 +44,23 @@ def suspicions(data: ImageData) -> list[str]:
     return words
 
 
+def _of_scenes(data: ImageData) -> list[str]:
+    places: dict[bytes, set[str]] = {}
+    for part, split in data.splits.items():
+        for scene in require_scenes(split).scenes:
+            places.setdefault(scene.content, set()).add(part)
+    leaks = sum(len(found) > 1 for found in places.values())
+    pixels = require_scenes(data.splits["train"]).pixels
+    absent = [name for name, count in zip(data.classes, pixels, strict=True) if not count]
+    words = [f"{leaks:,} pictures are in several splits"] if leaks else []
+    return words + ([f"no mask to train on shows {listed(absent)}"] if absent else [])
+
+
 def warning(data: ImageData) -> str | None:
     """Return one line about what is suspicious in data opened for training, or None; of a folder of pictures also
     where to ask further.
     """
     words = suspicions(data)
-    further = "" if is_shards(data.name) or is_signals(data.name) else f" (see: striate doctor {data.name})"
+    elsewhere = is_shards(data.name) or is_signals(data.name) or data.masks is not None
+    further = "" if elsewhere else f" (see: striate doctor {data.name})"
     return f"{data.name}: {'; '.join(words)}{further}" if words else None

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from striate.data._classmap import listed
+from striate.data._options import DataOptions
 from striate.data.sources.layout import PARTS, Listing, entries, walk
 from striate.errors import InputError
 
@@ -57,13 +59,28 @@ def list_scenes(root: Path, only: str | None = None) -> SceneListing:
     if "train" not in folders and only in parts:
         parts = [only]
     elif "train" not in folders:
-        raise InputError(f"{root}: {_LAYOUTS}, found {', '.join(folders) or 'no folders'}")
+        raise InputError(
+            f"{root}: {_LAYOUTS}, found {listed(folders) if folders else 'no folders'}; a folder of pictures for each "
+            "class is for --task classification"
+        )
     for part in parts:
         listing.pairs[part] = _pairs(root, *_places(root, part, folders), listing)
     known = {*PARTS, *(part + ANNOTATIONS for part in PARTS)}
     if strange := [name for name in folders if name not in known]:
         raise InputError(f"{root}: {_LAYOUTS}, found also the folder {strange[0]!r}: rename it or move it away")
     return listing
+
+
+def count_scenes(root: Path, options: DataOptions) -> int:
+    """Return about how many pictures of a folder would be trained on; none is opened.
+
+    Raises InputError as `list_scenes` does.
+    """
+    pairs = list_scenes(root).pairs
+    aside = {"val": options.val_fraction, "test": options.test_fraction}
+    return round(
+        len(next(iter(pairs.values()))) * (1 - sum(share for part, share in aside.items() if part not in pairs))
+    )
 
 
 def read_names(root: Path) -> dict[int, str] | None:
@@ -99,7 +116,8 @@ def _places(root: Path, part: str, folders: list[str]) -> tuple[str, str]:
     if {IMAGES, MASKS} <= set(entries(root / part)[0]):
         return f"{part}/{IMAGES}", f"{part}/{MASKS}"
     raise InputError(
-        f"{root / part}: expected the folders {IMAGES} and {MASKS} in it, or a folder {part}{ANNOTATIONS} beside it"
+        f"{root / part}: expected the folders {IMAGES} and {MASKS} in it, or a folder {part}{ANNOTATIONS} beside it; "
+        "a folder of pictures for each class is for --task classification"
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from striate.data._classmap import ClassMap
 from striate.data._dataset import ImageData, Progress, Unreadable
-from striate.data._decode import ImageError, decode_image, opened, orientation, read_picture
+from striate.data._decode import ImageError, decode_image, own_size, read_picture
 from striate.data._exclusion import require_known
 from striate.data._masks import Colour, Masks, fit_mask, read_mask, usual_colour
 from striate.data._options import DataOptions
@@ -271,10 +271,7 @@ def _require_pair(root: Path, read: _Read, meaning: Meaning) -> bytes:
         )
     path = root / read.pair.picture
     data = read_picture(path)
-    with opened(data, str(path)) as image:
-        width, height = image.size
-        if orientation(image) >= 5:  # turned by a quarter
-            width, height = height, width
+    height, width = own_size(data, str(path))
     if (height, width) != read.size:
         raise ImageError(
             mask,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from striate.data import count_training, is_signals
+from striate.data import count_scenes, count_training, is_signals
 from striate.errors import InputError
 from striate.models import card
 from striate.training._recipe import ModelOptions, Recipe
@@ -14,6 +14,7 @@ from striate.training.recipes._names import RECIPES, named_recipe
 
 # A folder is seen until so many pictures have been trained on in all, but in no fewer and no more epochs than these.
 PICTURES_IN_ALL, FEWEST_EPOCHS, MOST_EPOCHS = 128_000, 20, 200
+SCENES_IN_ALL, FEWEST_OF_SCENES = 7_300, 10
 BY_DATA = {"digits": "digits", "mnist": "lenet5", "fashion-mnist": "small-images", "cifar10": "small-color-images"}
 
 
@@ -33,17 +34,21 @@ PICTURES = {
 }
 
 
-def default_recipe(data: str, model: str | None = None) -> Recipe:
+def default_recipe(data: str, model: str | None = None, task: str | None = None) -> Recipe:
     """Return the recipe for a known data set, or a folder of pictures or series, for its usual or the named model.
 
-    A network with a recipe of its own brings it, fitted to the channels, means and symmetry of a known set. Others are
-    trained on a folder for as many epochs as the number of its pictures asks for.
+    `task` is the folder's: "segmentation" for pictures with masks; None: "classification". A network with a recipe of
+    its own brings it, fitted to the channels, means and symmetry of a known set. Others are trained on a folder for as
+    many epochs as the number of its pictures asks for.
     """
-    if data in BY_DATA:
+    scenes = task == "segmentation"
+    if scenes:
+        recipe = lasting(named_recipe("scenes"), Path(data))
+    elif data in BY_DATA:
         recipe = named_recipe(BY_DATA[data])
     else:
         recipe = named_recipe("signals") if is_signals(data) else lasting(named_recipe("photos"), Path(data))
-    if model is None or model == recipe.model.name:
+    if model is None or (model == recipe.model.name and not scenes):
         return recipe
     card(model)
     if model in RECIPES:
@@ -55,9 +60,11 @@ def default_recipe(data: str, model: str | None = None) -> Recipe:
 
 def lasting(recipe: Recipe, folder: Path) -> Recipe:
     """Return the recipe with the epochs for the pictures in a folder; what is no such folder is told of elsewhere."""
+    scenes = recipe.data.task == "segmentation"
+    in_all, fewest = (SCENES_IN_ALL, FEWEST_OF_SCENES) if scenes else (PICTURES_IN_ALL, FEWEST_EPOCHS)
     with suppress(InputError):
-        pictures = count_training(folder, recipe.data)
-        return recipe.replace(epochs=min(max(round(PICTURES_IN_ALL / max(pictures, 1)), FEWEST_EPOCHS), MOST_EPOCHS))
+        pictures = (count_scenes if scenes else count_training)(folder, recipe.data)
+        return recipe.replace(epochs=min(max(round(in_all / max(pictures, 1)), fewest), MOST_EPOCHS))
     return recipe
 
 

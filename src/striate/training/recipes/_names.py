@@ -6,7 +6,18 @@ from functools import partial
 
 from striate.errors import InputError, did_you_mean
 from striate.training._recipe import Recipe
-from striate.training.recipes import alexnet, highway, inception, lenet5, nin, resnet, signals, small_images, vgg
+from striate.training.recipes import (
+    alexnet,
+    highway,
+    inception,
+    lenet5,
+    nin,
+    resnet,
+    scenes,
+    signals,
+    small_images,
+    vgg,
+)
 from striate.training.recipes._smoke import SMOKE, smoke
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -47,6 +58,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "signals": signals.signals,
     "fcn-1d": partial(signals.wang, "fcn-1d", 2000),
     "resnet-1d": partial(signals.wang, "resnet-1d", 1000),
+    "scenes": scenes.scenes,
+    "fcn-32s": partial(scenes.fcn, "fcn-32s"),
+    **{f"fcn-{row}": partial(scenes.fcn_finer, f"fcn-{row}") for row in ("16s", "8s")},
+    "deeplab-v1": partial(scenes.deeplab_v1, "deeplab-v1"),
+    "deeplab-v2-vgg16": partial(scenes.deeplab_v2, "deeplab-v2-vgg16"),
+    "deeplab-v2-resnet101": partial(scenes.deeplab_v2_resnet, "deeplab-v2-resnet101"),
 }
 
 
