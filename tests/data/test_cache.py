@@ -356,8 +356,8 @@ def test_who_decodes_each_time_is_told_of_the_cache(place: Place) -> None:
 
 def test_lists_and_clears(place: Place) -> None:
     place.open()
+    place.pack.with_name(f".{place.pack.name}.1.part").write_bytes(b"x")
     (place.folder / "other.pack").write_bytes(b"x" * 2048)
-    (place.folder / f".{place.photos.name}-1.pack.1.part").write_bytes(b"x")
     (place.folder / "mine.txt").write_text("not a cache")
     caches = Cache(place.folder).stored()
     assert [cache.description for cache in caches] == [
@@ -454,6 +454,16 @@ def test_of_two_processes_one_makes_it_and_the_other_waits(place: Place, make: A
     assert ends[0][1:] == ends[1][1:]
     require_same(place.open(), place.plain())
     assert place.decoded == []
+
+
+def test_clearing_leaves_alone_what_is_being_made(place: Place, make: Any) -> None:
+    maker = make()
+    part = until_part(place)
+    Cache(place.folder).clear()
+    assert part.exists()
+    (place.folder.parent / "go").touch()
+    assert maker.communicate(timeout=120)[0].splitlines()[-1].split()[0] == "24"
+    require_same(place.open(), place.plain())
 
 
 def test_a_killed_maker_leaves_nothing_that_is_believed(place: Place, make: Any) -> None:

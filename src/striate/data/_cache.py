@@ -32,6 +32,10 @@ LOCK = ".lock"
 _LIBRARIES = ("pil", "libjpeg_turbo", "jpg", "webp", "libtiff")
 
 
+class _HeldError(Exception):
+    """Another process holds a lock."""
+
+
 class Opened(NamedTuple):
     """Per file the hash of its content, or why it cannot be decoded; and where the decoded pictures are kept."""
 
@@ -111,11 +115,14 @@ class Cache:
     def clear(self) -> None:
         """Remove all caches in the folder, and what killed processes have left; raises StriateError if it must not be.
 
-        A run that reads one of them keeps what it has opened.
+        A run that reads one of them keeps what it has opened, and one that is being made is left alone.
         """
-        patterns = (f"*{ENDING}", f".*{ENDING}.*{PART}", f".*{ENDING}{LOCK}")
         try:
-            for path in [path for pattern in patterns for path in self.folder.glob(pattern)]:
+            for lock in self.folder.glob(f".*{ENDING}{LOCK}"):
+                with contextlib.suppress(_HeldError), alone(lock, _refuse_to_wait):
+                    _remove_parts(lock.with_name(lock.name[1:].removesuffix(LOCK)))
+                    lock.unlink()
+            for path in self.folder.glob(f"*{ENDING}"):
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise StriateError(
@@ -311,6 +318,10 @@ def _result(entry: Entry) -> bytes | str:
         return entry.result
     assert entry.digest is not None  # what was decoded was read
     return entry.digest
+
+
+def _refuse_to_wait() -> None:
+    raise _HeldError
 
 
 def _remove_parts(path: Path) -> None:
