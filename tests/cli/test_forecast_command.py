@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from commands import striate
-from striate.training import _fit
+from striate.training import _plan
 
 SMALL = ("--model", "lenet5-modern", "--set", "epochs=2", "--threads", 1)
 Usage = namedtuple("Usage", "total used free")
@@ -37,8 +37,8 @@ def test_a_forecast_of_a_run_without_room(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_training_says_and_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fit, "TINY_STEPS", 0)
-    monkeypatch.setattr(_fit, "TINY_SECONDS", 0.0)
+    monkeypatch.setattr(_plan, "TINY_STEPS", 0)
+    monkeypatch.setattr(_plan, "TINY_SECONDS", 0.0)
     run = tmp_path / "run"
     code, out, err = striate("train", "digits", *SMALL, "--out", run, "--json")
     assert code == 0

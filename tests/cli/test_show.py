@@ -52,10 +52,30 @@ def test_the_live_line_has_rate_loss_accuracy_and_time_left() -> None:
         live.epoch(ROW)
         live.note("a [bold]remark[/bold] with a path [x]")
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
-    assert "epoch 2/4  loss 0.5100  acc 90.0 %  1,234 img/s  1 min 15 s left" in text
-    assert " 38 %" in text, "15 of 40 batches"
+    assert re.search(r"epoch 2/4 [━╸╺]{24}  38 % loss 0.5100  acc 90.0 %  1,234 img/s  1 min 15 s left", text)
     assert _show.summary(ROW) in text
     assert "a [bold]remark[/bold] with a path [x]" in text, "what a user wrote is no markup"
+
+
+@pytest.mark.parametrize(
+    ("width", "words"),
+    [
+        (80, "loss 0.5100  acc 90.0 %  1,234 img/s  1 min 15 s left"),
+        (72, "loss 0.5100  acc 90.0 %  1 min 15 s left"),
+        (60, "loss 0.5100  1 min 15 s left"),
+        (40, "1 min 15 s left"),
+    ],
+)
+def test_a_narrow_terminal_has_whole_words(width: int, words: str) -> None:
+    screen = io.StringIO()
+    with _show.Live(Console(file=screen, force_terminal=True, width=width)) as live:
+        live.step(STEP._replace(epoch=12, epochs=60))
+        live.epoch(ROW)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert re.search(rf"epoch 12/60 [━╸╺]+  19 % {re.escape(words)}", text), text
+    assert "…" not in text
+    if width >= 80:
+        assert "epoch   2  train 0.5000  98.77 %  val 0.2500  50.00 %  3.2 s  12,346 img/s\n" in text
 
 
 def test_plain_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

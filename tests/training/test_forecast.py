@@ -18,8 +18,8 @@ from striate.training import (
     Run,
     Step,
     Taken,
-    _fit,
     _forecast,
+    _plan,
     _timing,
     fit,
     forecast,
@@ -64,7 +64,7 @@ class Clock:
 
 @pytest.fixture
 def rehearsal(tmp_path: Path) -> Rehearsal:
-    plan = _fit.planned(
+    plan = _plan.planned(
         RECIPE, "digits", tmp_path / "run", data_root=None, runtime=None, device="cpu", listener=Listener()
     )
     return Rehearsal(plan.run, plan.data)
@@ -140,8 +140,8 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_training_is_bit_identical_with_and_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fit, "TINY_STEPS", 0)
-    monkeypatch.setattr(_fit, "TINY_SECONDS", 0.0)
+    monkeypatch.setattr(_plan, "TINY_STEPS", 0)
+    monkeypatch.setattr(_plan, "TINY_SECONDS", 0.0)
     recipe = RECIPE.set(["model.options.dropout=0.5", "ema=0.9", "optimizer.name=adamw", "optimizer.lr=0.002"])
     heard = Heard()
     torch.manual_seed(5)
@@ -258,7 +258,7 @@ def test_a_disk_that_does_not_tell_stops_nobody(tmp_path: Path, monkeypatch: pyt
 def test_the_room_on_the_disk_is_what_checkpoints_take(tmp_path: Path, settings: list[str]) -> None:
     """By the files' true sizes; what is allowed for names, measures and the report is a constant."""
     recipe = RECIPE.set(["ema=0", *settings, "model.options.blocks=[[1,64,1],[1,128,1]]"])
-    plan = _fit.planned(
+    plan = _plan.planned(
         recipe, "digits", tmp_path / "run", data_root=None, runtime=None, device="cpu", listener=Listener()
     )
     rehearsal = Rehearsal(plan.run, plan.data)

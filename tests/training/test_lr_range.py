@@ -10,7 +10,7 @@ import torch
 
 from striate.data import Augmentation
 from striate.errors import InputError, Interrupted
-from striate.training import LrRange, fit, lr_range, named_recipe
+from striate.training import InitialWeights, LrRange, fit, lr_range, named_recipe
 from striate.training._lr_range import judged, range_test
 
 RECIPE = named_recipe("lenet5-modern").set(["batch_size=32"]).replace(augmentation=Augmentation())
@@ -99,6 +99,16 @@ def test_the_suggestion_trains_and_what_ran_away_does_not(found: LrRange, tmp_pa
     bad = fit(short.set([f"optimizer.lr={3 * found.exploded}"]), "digits", tmp_path / "bad", threads=1)
     assert good.evaluation.accuracy > 0.85
     assert bad.evaluation.accuracy < 0.5
+
+
+def test_it_begins_with_the_weights_that_training_would_begin_with(tmp_path: Path, found: LrRange) -> None:
+    trained = fit(RECIPE.replace(epochs=2), "digits", tmp_path / "run", threads=1)
+    weights = InitialWeights.of_tensors("trained", trained.model.state_dict())
+    tuned = lr_range(RECIPE, "digits", steps=60, lowest=1e-4, weights=weights)
+    began, before = tuned.readings[0].loss, found.readings[0].loss
+    assert began is not None
+    assert before is not None
+    assert began < before / 4
 
 
 def test_it_can_be_stopped() -> None:

@@ -22,6 +22,14 @@ def lr(
     recipe: Annotated[
         str | None, typer.Option(help="The recipe; default: the one for the data and model.", show_default=False)
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|BUNDLE|RUN",
+            help="Begin with these weights, as training will: of any library, of a bundle, of a run.",
+            show_default=False,
+        ),
+    ] = None,
     data_root: options.DataRoot = None,
     seed: Annotated[
         int | None, typer.Option(help="The seed of everything random; default 0.", show_default=False)
@@ -55,6 +63,7 @@ def lr(
 
     striate lr photos/ --model resnet-18 --out rates.svg
     """
+    from striate.bundle import initial_weights
     from striate.cli._show import show
     from striate.cli._signals import stop_on_signal
     from striate.cli._train import recipe_of
@@ -62,7 +71,8 @@ def lr(
 
     if out is not None and out.suffix.lower() != ".svg":
         raise InputError(f"--out {out}: the picture is an SVG file; give a name that ends in .svg")
-    chosen = recipe_of(data, model, recipe, seed, settings or [])
+    initial = None if weights is None else initial_weights(weights)
+    chosen = recipe_of(data, model, recipe, seed, settings or [], initial)
     with show() as listener, stop_on_signal(listener.note) as stop:
         found = lr_range(
             chosen,
@@ -75,6 +85,7 @@ def lr(
             steps=steps,
             listener=listener,
             stop=stop,
+            weights=initial,
         )
     if out is not None:
         _draw(found, chosen, out)

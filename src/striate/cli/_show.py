@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 10.0  # between plain lines within an epoch
 LIVE_SECONDS = 0.1
+_BAR = 6, 24  # the narrowest and the widest bar
+_WORDS = 74  # columns that the words beside the bar usually take
 
 
 class Show(Listener):
@@ -79,9 +81,10 @@ class Live(Show):
     """A progress bar with rate, loss, accuracy and time left; finished epochs scroll by above it."""
 
     def __init__(self, console: Console) -> None:
+        self.width = max(_BAR[0], min(_BAR[1], console.width - _WORDS))
         self.bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=self.width),
             TextColumn("{task.percentage:>3.0f} %"),
             TextColumn("{task.fields[running]}"),
             console=console,
@@ -113,13 +116,17 @@ class Live(Show):
     def step(self, step: Step) -> None:
         """Move the training's bar."""
         done, total = (step.epoch - 1) * step.batches + step.batch, step.epochs * step.batches
-        self._move("training", done, total, f"epoch {step.epoch}/{step.epochs}  {_running(step)}", rest=True)
+        name = f"epoch {step.epoch}/{step.epochs}"
+        room = self.bar.console.width - len(name) - self.width - len(" 100 % ") - 1
+        self._move("training", done, total, _running(step, room), rest=True, name=name)
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Print the epoch's line above the bar."""
-        self.note(summary(row))
+        """Print the epoch's line above the bar, with fewer words where it would not fit."""
+        line = summary(row)
+        narrow = len(line) > self.bar.console.width
+        self.note(line.replace(" loss", "").replace(" acc", "") if narrow else line)
 
-    def _move(self, what: str, done: int, total: int, running: str, *, rest: bool) -> None:
+    def _move(self, what: str, done: int, total: int, running: str, *, rest: bool, name: str = "") -> None:
         if self.task is None or what != self.what:
             if self.task is not None:
                 self.bar.remove_task(self.task)
@@ -127,7 +134,7 @@ class Live(Show):
         elif rest and time.monotonic() - self.last < LIVE_SECONDS:
             return
         self.last = time.monotonic()
-        self.bar.update(self.task, completed=done, total=total, running=running)
+        self.bar.update(self.task, completed=done, total=total, running=running, description=name or what)
 
 
 def show() -> Show:
@@ -146,11 +153,12 @@ def summary(row: dict[str, Any]) -> str:
     return f"epoch {row['epoch']:>3}  {train}  {val}  {row['seconds']:.1f} s  {row['images_per_second']:,.0f} img/s"
 
 
-def _running(step: Step) -> str:
-    return (
-        f"loss {step.loss:.4f}  acc {100 * step.accuracy:.1f} %  "
-        f"{step.images_per_second:,.0f} img/s  {duration(step.seconds_left)} left"
-    )
+def _running(step: Step, room: int = 1000) -> str:
+    """Say how training goes; what matters least is left out where there is no room."""
+    loss, accuracy = f"loss {step.loss:.4f}", f"acc {100 * step.accuracy:.1f} %"
+    rate, left = f"{step.images_per_second:,.0f} img/s", f"{duration(step.seconds_left)} left"
+    ways = ((loss, accuracy, rate, left), (loss, accuracy, left), (loss, left))
+    return next((text for way in ways if len(text := "  ".join(way)) <= room), left)
 
 
 def _say(text: str) -> None:

@@ -104,6 +104,14 @@ def train(
     no_error_terms: Annotated[
         bool, typer.Option("--no-error-terms", help="Do not measure the layers' error terms once an epoch.")
     ] = False,
+    fit_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|MIB",
+            help="Compute batches in parts that fit into the memory that is free, or into so many MiB.",
+            show_default=False,
+        ),
+    ] = None,
     forecast: Annotated[
         bool, typer.Option("--forecast", help="Only say what the training would take, and do nothing.")
     ] = False,
@@ -137,12 +145,14 @@ def train(
     if freeze is not None:
         settings = [*(settings or []), f"freeze={freeze}"]
     if resume is not None:
-        chosen_anew = (out, recipe, task, exclude, weights, precision, threads, no_native or None, keep_memory)
+        chosen_anew = (
+            *(out, recipe, task, exclude, weights, precision, threads, no_native or None, keep_memory, fit_memory),
+        )
         if device != "auto" or any(flag is not None for flag in chosen_anew):
             raise InputError(
                 "--resume continues a run in its own folder with its own recipe, files, device, precision, threads and "
                 "kernels: leave out --out, --recipe, --task, --exclude, --weights, --device, --precision, --threads, "
-                "--no-native and --keep-memory"
+                "--no-native, --keep-memory and --fit-memory"
             )
         run: Callable[..., Trained] = _resume(resume, data, data_root, kept, model, seed, settings)
     elif data is None:
@@ -169,6 +179,7 @@ def train(
                 device=device,
                 checkpoint_seconds=checkpoint_every,
                 error_terms=not no_error_terms,
+                fit_memory=_memory(fit_memory),
             )
             return
         from striate.training import fit
@@ -184,6 +195,7 @@ def train(
             device=device,
             forecast=not no_forecast,
             weights=initial,
+            fit_memory=_memory(fit_memory),
         )
     tensorboard = tensorboard or (resume is not None and (resume / "tensorboard").is_dir())
     _finish(run, checkpoint_every, tensorboard=tensorboard, error_terms=not no_error_terms, as_json=as_json)
@@ -256,6 +268,18 @@ def _cache(wanted: bool | None, folder: Path | None) -> Path | Literal[False] | 
 
         return cache_folder()
     return folder
+
+
+def _memory(asked: str | None) -> float | None:
+    """Return the MiB of --fit-memory: 0 for auto, None if it was not asked for."""
+    if asked is None or asked == "auto":
+        return None if asked is None else 0.0
+    try:
+        if 0 < (mib := float(asked)) < float("inf"):
+            return mib
+    except ValueError:
+        pass
+    raise InputError(f"--fit-memory {asked}: expected auto, or how many MiB the training may take")
 
 
 def _name(data: str, recipe: "Recipe") -> str:

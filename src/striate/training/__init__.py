@@ -2,13 +2,14 @@
 
 from striate.errors import Diverged, Interrupted
 from striate.training._disk import require_room
-from striate.training._fit import CHECKPOINT_SECONDS, Trained, fit, forecast, resume
+from striate.training._fit import Trained, fit, resume
 from striate.training._forecast import Forecast, Taken, read_forecast
 from striate.training._initial import InitialWeights, Origin
 from striate.training._listener import Listener, Listeners, Step
 from striate.training._losses import rbf_map, rbf_mse
 from striate.training._lr_range import LrRange, Reading, lr_range
 from striate.training._overview import Overview, find_runs, settings_that_differ
+from striate.training._plan import CHECKPOINT_SECONDS, forecast
 from striate.training._recipe import (
     LossOptions,
     MixingOptions,

@@ -1,6 +1,5 @@
 """From a recipe and data to a trained, measured and reported model; and on from where a run stopped."""
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,30 +8,26 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import nn
 
-from striate.data import KNOWN, Cache, ImageData, decoded_anew, lasting, open_data
-from striate.data.doctor import warning
-from striate.errors import Diverged, InputError, StriateError
+from striate.data import Cache, ImageData, open_data
+from striate.errors import InputError, StriateError
 from striate.evaluation import Evaluation, SceneEvaluation
 from striate.files import write_json
-from striate.runtime import RuntimeOptions, busy, choose, products, recorded
+from striate.runtime import RuntimeOptions, busy, recorded
 from striate.training import _checkpoint as checkpoint
 from striate.training._class_weights import class_weights
-from striate.training._disk import needed_mib, require_room
-from striate.training._forecast import Forecast, note_taken, read_forecast
+from striate.training._disk import require_room
+from striate.training._forecast import note_taken, read_forecast
 from striate.training._initial import InitialWeights
 from striate.training._layers import as_text, freeze, table
 from striate.training._listener import Listener
 from striate.training._loop import Trainer, first_checkpoint, fresh_model, judging_batch
+from striate.training._out_of_memory import told_of_memory
+from striate.training._plan import CHECKPOINT_SECONDS, foresee, in_parts, planned, require_device
 from striate.training._recipe import Recipe
-from striate.training._rehearsal import Rehearsal
 from striate.training._report import Measured, write_run_report
-from striate.training._run import Run, now, require_free
-from striate.training._task import require_network, task_of
-from striate.training._timing import measure
+from striate.training._run import Run, require_free
+from striate.training._task import task_of
 from striate.training._uses import evaluated, log_use
-
-CHECKPOINT_SECONDS = 30.0
-TINY_STEPS, TINY_SECONDS = 50, 20.0  # a training below either is over before anybody has read a forecast
 
 
 class Trained(NamedTuple):
@@ -44,14 +39,6 @@ class Trained(NamedTuple):
     temperature: float  # calibrates probabilities: softmax(logits / temperature)
     evaluation: Evaluation | SceneEvaluation  # on the test split
     history: list[dict[str, Any]]
-
-
-class Plan(NamedTuple):
-    """A training that could begin: its run, not yet written, its data, and the room on the disk that it needs."""
-
-    run: Run
-    data: ImageData
-    disk_mib: float
 
 
 def fit(
@@ -70,6 +57,7 @@ def fit(
     error_terms: bool = True,
     forecast: bool = True,
     weights: InitialWeights | None = None,
+    fit_memory: float | None = None,
 ) -> Trained:
     """Train `recipe` on the data `where` (a known set's name or a folder of images) in a new run `folder`.
 
@@ -80,8 +68,9 @@ def fit(
     layers once an epoch, on one batch. `forecast`: say first what the training will take, measured on a copy (a few
     seconds; none for a tiny training), and refuse one that the disk has no room for. Training is the same with and
     without either. `weights`: what the network begins with (`striate.bundle.initial_weights` reads them) in place of
-    random ones. Raises InputError for bad data, options or an occupied folder (nothing is written then) and
-    StriateError if training diverges or the disk is full.
+    random ones. `fit_memory`: measure first in how large parts a batch must be computed to stay below so many MiB, 0
+    for what is free here, and set the recipe's `micro_batch`. Raises InputError for bad data, options or an occupied
+    folder (nothing is written then) and StriateError if training diverges or the disk or the memory is full.
     """
     listener = listener or Listener()
     require_free(folder)
@@ -95,122 +84,20 @@ def fit(
         device=device,
         listener=listener,
     )
+    fitted = None
+    if fit_memory is not None:
+        plan, fitted = in_parts(plan, fit_memory or None, listener)
     run, first = _begun(plan.run, plan.data, weights, listener)
     plan = plan._replace(run=run)
     if forecast:
         require_room(folder, plan.disk_mib)
     run.create(first)
-    with run.working():
+    if fitted is not None:
+        write_json(run.memory, fitted.to_json())
+    with run.working(), told_of_memory(run.recipe):
         if forecast:
-            _foresee(plan, checkpoint_seconds, listener, error_terms=error_terms)
+            foresee(plan, checkpoint_seconds, listener, error_terms=error_terms)
         return _go_on(run, plan.data, checkpoint_seconds, listener, stop, error_terms=error_terms)
-
-
-def forecast(
-    recipe: Recipe,
-    where: str,
-    folder: Path = Path("runs"),
-    *,
-    data_root: Path | None = None,
-    cache: Path | None = None,
-    runtime: RuntimeOptions | None = None,
-    device: str = "auto",
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    listener: Listener | None = None,
-    error_terms: bool = True,
-) -> Forecast:
-    """Say what `fit` with the same arguments would take: time, memory, room on the disk. Nothing is written.
-
-    Raises InputError for bad data or options and Diverged if the first steps diverge.
-    """
-    plan = planned(
-        recipe,
-        where,
-        folder,
-        data_root=data_root,
-        cache=cache,
-        runtime=runtime,
-        device=device,
-        listener=listener or Listener(),
-    )
-    with plan.run.runtime.applied():
-        return measure(
-            Rehearsal(plan.run, plan.data),
-            checkpoint_seconds=checkpoint_seconds,
-            disk_mib=plan.disk_mib,
-            error_terms=error_terms,
-        )
-
-
-def _foresee(plan: Plan, checkpoint_seconds: float, listener: Listener, *, error_terms: bool) -> None:
-    """Measure on a copy what the training will take, and say it and write it down unless it is over in no time."""
-    with plan.run.runtime.applied(), contextlib.suppress(Diverged):  # a training that diverges says so itself
-        rehearsal = Rehearsal(plan.run, plan.data)
-        if rehearsal.batches * plan.run.recipe.epochs < TINY_STEPS:
-            return
-        foreseen = measure(
-            rehearsal, checkpoint_seconds=checkpoint_seconds, disk_mib=plan.disk_mib, error_terms=error_terms
-        )
-        if foreseen.seconds >= TINY_SECONDS:
-            listener.note(foreseen.as_text())
-            write_json(plan.run.forecast, foreseen.to_json())
-
-
-def planned(
-    recipe: Recipe,
-    where: str,
-    folder: Path,
-    *,
-    data_root: Path | None,
-    cache: Path | None = None,
-    runtime: RuntimeOptions | None,
-    device: str,
-    listener: Listener,
-) -> Plan:
-    """Open the data and say how the recipe would be trained on it; nothing is written.
-
-    Raises InputError for bad data or options, and for a network that does not fit the data.
-    """
-    require_network(recipe)
-    device = _device(device)
-    data = open_data(
-        where,
-        recipe.data,
-        seed=recipe.seed,
-        data_root=data_root,
-        progress=listener.progress,
-        cache=Cache(cache, listener.note) if cache else None,
-    )
-    if (remark := decoded_anew(data)) is not None:
-        listener.note(remark)
-    if recipe.data.kind == "signals":  # what was read off the data is part of the recipe from here on
-        recipe = recipe.replace(data=recipe.data.like(data.preprocessing))
-        listener.note(_series_note(recipe))
-    if where not in KNOWN and (remark := warning(data)) is not None:
-        listener.note(remark)
-    model = fresh_model(recipe, data)
-    chosen = choose(
-        runtime or RuntimeOptions(),
-        work=products(model, data.preprocessing.input_size),
-        channels_last=recipe.channels_last,
-        device=device,
-    )
-    run = Run(
-        folder,
-        recipe,
-        lasting(where),
-        str(data_root.resolve()) if data_root else None,
-        data.classes,
-        data.fingerprint,
-        chosen,
-        device,
-        now(),
-        splits={name: len(part) for name, part in data.splits.items()},
-        unreadable=tuple((str(file.path), file.reason) for file in data.unreadable),
-        test_fingerprint=replace(data, splits={"test": data.splits["test"]}).fingerprint,
-        cache=str(cache.resolve()) if cache else None,
-    )
-    return Plan(run, data, needed_mib(model, recipe))
 
 
 def resume(
@@ -231,7 +118,7 @@ def resume(
     """
     listener = listener or Listener()
     run = Run.open(folder)
-    _device(run.device)
+    require_device(run.device)
     recorded(run.runtime.to_json(), run.device)
     root = data_root or (Path(run.data_root) if run.data_root else None)
     kept = Path(run.cache) if run.cache and cache is None else cache
@@ -249,7 +136,7 @@ def resume(
             f"{folder}: the data in {where or run.where} is not what this run began with "
             "(files were added, removed or changed); restore it, or start a new run"
         )
-    with run.working():
+    with run.working(), told_of_memory(run.recipe):
         return _go_on(run, data, checkpoint_seconds, listener, stop, error_terms=error_terms)
 
 
@@ -280,12 +167,6 @@ def _begun(
         derived["layers"] = table(model, recipe.optimizer.layer_decay)
         listener.note(as_text(derived["layers"]))
     return replace(run, derived=derived, initial=initial), first
-
-
-def _series_note(recipe: Recipe) -> str:
-    options = recipe.data
-    by = "each by itself" if options.standardize == "series" else "by the mean and deviation in the recipe"
-    return f"series of {options.channels} x {options.length} (channels x length, {options.fit}), standardised {by}"
 
 
 def _options(runtime: RuntimeOptions | None, threads: int | None) -> RuntimeOptions:
@@ -343,16 +224,3 @@ def _conclude(run: Run, data: ImageData, trainer: Trainer, listener: Listener) -
         listener.note(comparison)
     write_run_report(run, run.report, measured=Measured(evaluation, best.state["epoch"]), data=data)
     return Trained(run, data, model.cpu(), temperature, evaluation, history)
-
-
-def _device(word: str) -> str:
-    if word == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=word)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise StriateError(
-            f"device {word!r} cannot be used here ({reason}); train on another device, for example --device cpu"
-        ) from error
-    return word

@@ -284,7 +284,7 @@ class Trainer:
         """Measure the error terms of the layers on one batch, always of the same pictures; training is not changed."""
         if not self.watched:
             return
-        pictures = min(PICTURES, self.recipe.batch_size, len(self.train_split))
+        pictures = min(PICTURES, judging_batch(self.recipe), len(self.train_split))
         order = shuffled(self.recipe.seed, 0, self.keys)[:pictures]
         rows, images, targets = next(iter(batches(self.train_split, order, pictures)))
         torch.manual_seed(_seed(self.recipe.seed, f"error terms {self.position.epoch}"))  # each step seeds its own
@@ -350,7 +350,7 @@ def fresh_model(recipe: Recipe, data: ImageData) -> nn.Module:
 
 def judging_batch(recipe: Recipe) -> int:
     """Return how many pictures are measured at once: never more than are trained on, so it takes no more memory."""
-    return min(recipe.batch_size, 256)
+    return min(recipe.micro_batch or recipe.batch_size, 256)
 
 
 def _seed(seed: int, stream: str) -> int:

@@ -11,8 +11,9 @@ import torch
 
 from striate.errors import Diverged, InputError, Interrupted
 from striate.runtime import RuntimeOptions
-from striate.training._fit import planned
+from striate.training._initial import InitialWeights
 from striate.training._listener import Listener
+from striate.training._plan import planned
 from striate.training._recipe import Recipe
 from striate.training._rehearsal import Rehearsal
 
@@ -62,11 +63,13 @@ def lr_range(
     steps: int = STEPS,
     listener: Listener | None = None,
     stop: Callable[[], bool] = lambda: False,
+    weights: InitialWeights | None = None,
 ) -> LrRange:
     """Train a throwaway network with a rate that rises exponentially, and suggest a rate for the recipe.
 
     Network, data, augmentation, loss, optimiser and batches are the recipe's; its schedule plays no part. It ends when
-    the loss runs away, at the latest after so many steps. Nothing is written; the same seed gives the same readings.
+    the loss runs away, at the latest after so many steps. `weights` are what it begins with in place of random ones.
+    Nothing is written; the same seed gives the same readings.
     Raises InputError for bad data or options, and Interrupted once `stop` is true.
     """
     if not 0.0 < lowest < highest < math.inf:
@@ -77,7 +80,10 @@ def lr_range(
     plan = planned(recipe, where, Path(), data_root=data_root, runtime=runtime, device=device, listener=listener)
     rates = np.geomspace(lowest, highest, steps).tolist()
     with torch.random.fork_rng(devices=[]), plan.run.runtime.applied():
-        return judged(*range_test(_AtRate(plan.run, plan.data, stop).losses(rates, listener)))
+        copy = _AtRate(plan.run, plan.data, stop)
+        if weights is not None:
+            weights.give(copy.model)
+        return judged(*range_test(copy.losses(rates, listener)))
 
 
 def range_test(losses: Iterable[tuple[float, float]]) -> tuple[list[Reading], float | None]:

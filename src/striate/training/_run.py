@@ -79,6 +79,11 @@ class Run:
         return self.folder / "forecast.json"
 
     @property
+    def memory(self) -> Path:
+        """What was measured where a batch was fitted into memory."""
+        return self.folder / "memory.json"
+
+    @property
     def stopped(self) -> Path:
         """Why training stopped before its end, if it could say so."""
         return self.folder / "stopped.json"
