@@ -7,6 +7,8 @@ from difflib import get_close_matches
 class StriateError(Exception):
     """Something could not be done; the message is one sentence for the user (exit code 1 on the command line)."""
 
+    told = False  # whether another process of the same training says it
+
 
 class InputError(StriateError, ValueError):
     """What the user gave is wrong: an argument, a shape, a file, a name (exit code 2 on the command line)."""

@@ -23,7 +23,7 @@ from striate.training import (
     OptimizerOptions,
     Recipe,
     Run,
-    _fit,
+    _together,
     fit,
     named_recipe,
     resume,
@@ -161,7 +161,7 @@ def test_decoding_threads_change_nothing(
         return threads
 
     monkeypatch.setattr(_threads, "default_threads", count)
-    monkeypatch.setattr(_fit, "open_data", partial(open_data, memory_limit=0))
+    monkeypatch.setattr(_together, "open_data", partial(open_data, memory_limit=0))
     assert same(begun(photos, tmp_path / "run", "plain", END), plain)
     assert len(asked) >= END
 

@@ -194,11 +194,11 @@ def test_balanced_sampling_trains_on_as_many_of_each_class(tmp_path: Path, monke
     seen: list[list[int]] = []
     step = Trainer.step
 
-    def recorded(self: Trainer, keys: Any, images: torch.Tensor, targets: torch.Tensor) -> None:
+    def recorded(self: Trainer, keys: Any, images: torch.Tensor, targets: torch.Tensor, share: Any) -> None:
         if self.position.batch == 0:
             seen.append([])
         seen[-1] += targets.tolist()
-        step(self, keys, images, targets)
+        step(self, keys, images, targets, share)
 
     monkeypatch.setattr(Trainer, "step", recorded)
     recipe = BASE.set(["sampling=balanced", "epochs=2", "batch_size=8"])

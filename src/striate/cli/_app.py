@@ -1,5 +1,6 @@
 """Puts the commands together and turns what goes wrong into one sentence and an exit code."""
 
+import io
 import os
 import sys
 import traceback
@@ -79,14 +80,17 @@ def main() -> NoReturn:
     """Run the command line: exit code 0 done, 1 failed, 2 bad input, 130 interrupted; no traceback but with --debug."""
     debug = "--debug" in sys.argv[1:2]
     _before_torch()
+    errors = sys.stderr
+    if os.environ.get("RANK", "0") != "0":  # of several processes one speaks
+        sys.stdout = sys.stderr = io.StringIO()
     try:
         app()
     except BaseException as error:
         code, sentence = _explain(error)
         if debug and not isinstance(error, SystemExit):
-            traceback.print_exc()
+            traceback.print_exc(file=errors)
         if sentence:
-            print(f"striate: {sentence}", file=sys.stderr)
+            print(f"striate: {sentence}", file=errors)
         sys.exit(code)
     sys.exit(0)
 
@@ -103,10 +107,9 @@ def _before_torch() -> None:
 def _explain(error: BaseException) -> tuple[int | str | None, str]:
     if isinstance(error, SystemExit):
         return error.code, ""
-    if isinstance(error, InputError):
-        return BAD_INPUT, str(error)
     if isinstance(error, StriateError):
-        return (INTERRUPTED if isinstance(error, Interrupted) else FAILED), str(error)
+        code = BAD_INPUT if isinstance(error, InputError) else INTERRUPTED if isinstance(error, Interrupted) else FAILED
+        return code, "" if error.told else str(error)
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted"
     if isinstance(error, BrokenPipeError):

@@ -1,5 +1,6 @@
 """`striate train`: from image files to a checked model."""
 
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ import typer
 
 from striate.cli import _options as options
 from striate.cli._forecast import foresee
+from striate.cli._together import together
 from striate.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from striate.training import InitialWeights, Recipe, Trained
 
 
+@together
 def train(
     data: Annotated[
         str | None,
@@ -41,6 +44,9 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="The run folder; default: runs/DATA-MODEL-TIME.", show_default=False)
     ] = None,
+    go_on: Annotated[
+        bool, typer.Option("--continue", help="If --out already holds this run, continue it; else start it.")
+    ] = False,
     exclude: Annotated[
         Path | None,
         typer.Option(
@@ -138,7 +144,12 @@ def train(
     striate train scenes/ --task segmentation --out runs/scenes
 
     striate train --resume runs/flowers
+
+    torchrun --nproc-per-node 4 -m striate train photos/ --out runs/flowers
     """
+    from striate.training.processes import current
+
+    _require_to_be_found_again(out, resume, go_on=go_on)
     if forecast and (resume is not None or no_forecast):
         raise InputError("--forecast looks ahead at a new run: leave out --resume and --no-forecast")
     kept = _cache(cache, cache_folder)
@@ -166,7 +177,8 @@ def train(
             options.print_json(chosen.to_json())
             return
         asked = options.runtime_options(precision, threads, no_native, keep_memory)
-        folder = out or Path("runs") / _name(data, chosen)
+        processes = current()
+        folder = out or Path("runs") / processes.from_first(lambda: _name(data, chosen))
         if forecast:
             foresee(
                 chosen,
@@ -184,21 +196,35 @@ def train(
             return
         from striate.training import fit
 
-        run = partial(
-            fit,
-            chosen,
-            data,
-            folder,
-            data_root=data_root,
-            cache=kept or None,
-            runtime=asked,
-            device=device,
-            forecast=not no_forecast,
-            weights=initial,
-            fit_memory=_memory(fit_memory),
-        )
+        if go_on and processes.from_first((folder / "run.json").is_file):
+            run = _go_on(folder, chosen, data, data_root, kept)
+        else:
+            run = partial(
+                fit,
+                chosen,
+                data,
+                folder,
+                data_root=data_root,
+                cache=kept or None,
+                runtime=asked,
+                device=device,
+                forecast=not no_forecast,
+                weights=initial,
+                fit_memory=_memory(fit_memory),
+            )
     tensorboard = tensorboard or (resume is not None and (resume / "tensorboard").is_dir())
     _finish(run, checkpoint_every, tensorboard=tensorboard, error_terms=not no_error_terms, as_json=as_json)
+
+
+def _require_to_be_found_again(out: Path | None, resume: Path | None, *, go_on: bool) -> None:
+    """Raise InputError if a command that is started again would not find its own run."""
+    if go_on and out is None:
+        raise InputError("--continue needs to know which run: give its folder with --out")
+    if resume is None and not go_on and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        raise InputError(
+            "torchrun --max-restarts starts this command again when a process fails: give --out RUN --continue, so "
+            "that it goes on from the last checkpoint"
+        )
 
 
 def _weights(path: Path) -> "InitialWeights":
@@ -299,13 +325,23 @@ def _resume(
     seed: int | None,
     settings: list[str] | None,
 ) -> "Callable[..., Trained]":
-    from striate.training import ModelOptions, Run, resume
+    from striate.training import ModelOptions, Run
+    from striate.training.processes import current
 
-    run = Run.open(folder)
+    run = Run.open(folder, current())
     asked = run.recipe.set([*(settings or []), *([f"seed={seed}"] if seed is not None else [])])
     if model and model != asked.model.name:
         asked = asked.replace(model=ModelOptions(model))
-    run.require_same_recipe(asked)
+    return _go_on(folder, asked, data, data_root, cache)
+
+
+def _go_on(
+    folder: Path, recipe: "Recipe", data: str | None, data_root: Path | None, cache: Path | Literal[False] | None
+) -> "Callable[..., Trained]":
+    from striate.training import Run, resume
+    from striate.training.processes import current
+
+    Run.open(folder, current()).require_same_recipe(recipe)
     return partial(resume, folder, where=data, data_root=data_root, cache=cache)
 
 
@@ -316,11 +352,13 @@ def _finish(
     from striate.cli._show import show
     from striate.cli._signals import stop_on_signal
     from striate.training import Listeners, TensorBoard
+    from striate.training.processes import current
 
     with show() as shown, stop_on_signal(shown.note) as stop:
         listener = Listeners(shown, TensorBoard()) if tensorboard else shown
         trained = run(checkpoint_seconds=checkpoint_seconds, listener=listener, stop=stop, error_terms=error_terms)
-        save_trained(trained)
+        if current().first:
+            save_trained(trained)
     if as_json:
         options.print_json(_result(trained))
     else:

@@ -1,7 +1,7 @@
 """Batches of a split in a given order, from any batch on, prepared ahead where loading takes time."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ def batches(
     batch_size: int,
     start_batch: int = 0,
     *,
+    part: Callable[[int, NDArray[np.int64]], NDArray[np.int64]] = lambda batch, rows: rows,
     threads: int | None = None,
     prefetch: int = 2,
 ) -> Iterator[Batch]:
@@ -32,6 +33,7 @@ def batches(
     Targets are int64 labels (N,), or the uint8 masks N x h x w of scenes.
 
     The last batch may be smaller. Beginning at `start_batch` gives exactly the batches that remain of a whole pass.
+    `part` chooses what this process loads of each batch, given its number and its indices.
     Splits that are not in memory are loaded ahead, `prefetch` batches at most, with `threads` decoding threads; what
     fails there is raised here, in the place of its batch. Closing the iterator, or an exception in the loop over it,
     ends the loading. Raises InputError for an order, size or start that does not fit the split.
@@ -46,7 +48,7 @@ def batches(
         raise InputError(
             f"batches: order must have indices from 0 to {len(split) - 1}, got {rows.min()} to {rows.max()}"
         )
-    chunks = (rows[k * batch_size : (k + 1) * batch_size] for k in range(start_batch, total))
+    chunks = (part(k, rows[k * batch_size : (k + 1) * batch_size]) for k in range(start_batch, total))
     if split.in_memory or prefetch < 1:
         return (_load(split, chunk, threads) for chunk in chunks)
     return _ahead(split, chunks, threads, prefetch)

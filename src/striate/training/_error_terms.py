@@ -15,10 +15,10 @@ PICTURES = 64  # measured on so many pictures of the training split, the same in
 class ErrorTermLog:
     """A line for each finished epoch and one, epoch 0, for the weights that training began with."""
 
-    def __init__(self, path: Path, epochs_done: int) -> None:
+    def __init__(self, path: Path, epochs_done: int, *, writes: bool = True) -> None:
         self.path = path
         self.rows = [row for row in read_lines(path) if row.get("epoch", math.inf) <= epochs_done]
-        if path.is_file():
+        if writes and path.is_file():
             self._write()  # without what came after the checkpoint that training goes on from
 
     def has(self, epoch: int) -> bool:

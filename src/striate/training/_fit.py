@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import nn
 
-from striate.data import Cache, ImageData, open_data
+from striate.data import ImageData
 from striate.errors import InputError, StriateError
 from striate.evaluation import Evaluation, SceneEvaluation
 from striate.files import write_json
@@ -27,7 +27,9 @@ from striate.training._recipe import Recipe
 from striate.training._report import Measured, write_run_report
 from striate.training._run import Run, require_free
 from striate.training._task import task_of
+from striate.training._together import open_together, read_together, working_together
 from striate.training._uses import evaluated, log_use
+from striate.training.processes import current, joined
 
 
 class Trained(NamedTuple):
@@ -41,6 +43,7 @@ class Trained(NamedTuple):
     history: list[dict[str, Any]]
 
 
+@joined()
 def fit(
     recipe: Recipe,
     where: str,
@@ -72,8 +75,10 @@ def fit(
     for what is free here, and set the recipe's `micro_batch`. Raises InputError for bad data, options or an occupied
     folder (nothing is written then) and StriateError if training diverges or the disk or the memory is full.
     """
-    listener = listener or Listener()
-    require_free(folder)
+    processes = current()
+    listener = (listener or Listener()) if processes.first else Listener()
+    if processes.first:
+        require_free(folder)
     plan = planned(
         recipe,
         where,
@@ -89,17 +94,19 @@ def fit(
         plan, fitted = in_parts(plan, fit_memory or None, listener)
     run, first = _begun(plan.run, plan.data, weights, listener)
     plan = plan._replace(run=run)
-    if forecast:
-        require_room(folder, plan.disk_mib)
-    run.create(first)
-    if fitted is not None:
-        write_json(run.memory, fitted.to_json())
-    with run.working(), told_of_memory(run.recipe):
+    if processes.first:
+        if forecast:
+            require_room(folder, plan.disk_mib)
+        run.create(first)
+        if fitted is not None:
+            write_json(run.memory, fitted.to_json())
+    with working_together(run), told_of_memory(run.recipe):
         if forecast:
             foresee(plan, checkpoint_seconds, listener, error_terms=error_terms)
         return _go_on(run, plan.data, checkpoint_seconds, listener, stop, error_terms=error_terms)
 
 
+@joined()
 def resume(
     folder: Path,
     *,
@@ -116,27 +123,28 @@ def resume(
     `where` and `data_root` are needed only if the data has moved. `cache`: None for the run's own, False for none.
     Raises InputError if the folder is no run, its recipe was changed, or the data is not the one the run began with.
     """
-    listener = listener or Listener()
-    run = Run.open(folder)
-    require_device(run.device)
+    processes = current()
+    listener = (listener or Listener()) if processes.first else Listener()
+    run = Run.open(folder, processes)
+    processes.device(require_device(run.device))
     recorded(run.runtime.to_json(), run.device)
     root = data_root or (Path(run.data_root) if run.data_root else None)
     kept = Path(run.cache) if run.cache and cache is None else cache
-    data = open_data(
+    data = open_together(
         where or run.where,
         run.recipe.data,
         seed=run.recipe.seed,
         data_root=root,
         classes=run.classes,
-        progress=listener.progress,
-        cache=Cache(kept, listener.note) if kept else None,
+        cache=kept or None,
+        listener=listener,
     )
     if data.fingerprint != run.fingerprint:
         raise InputError(
             f"{folder}: the data in {where or run.where} is not what this run began with "
             "(files were added, removed or changed); restore it, or start a new run"
         )
-    with run.working(), told_of_memory(run.recipe):
+    with working_together(run), told_of_memory(run.recipe):
         return _go_on(run, data, checkpoint_seconds, listener, stop, error_terms=error_terms)
 
 
@@ -188,7 +196,7 @@ def _go_on(
         listener.note(remark)
     with torch.random.fork_rng(devices=[]), run.runtime.applied():
         trainer = Trainer(run, data, listener, stop, error_terms=error_terms)
-        if (saved := checkpoint.latest(run.checkpoints)) is not None:
+        if (saved := read_together(lambda: checkpoint.latest(run.checkpoints), trainer.processes)) is not None:
             trainer.load(saved)
             if trainer.position.step:
                 listener.note(f"continuing at epoch {trainer.position.epoch + 1}, step {trainer.position.step + 1}")
@@ -206,8 +214,9 @@ def _go_on(
 def _conclude(run: Run, data: ImageData, trainer: Trainer, listener: Listener) -> Trained:
     """Judge the best weights once on the test split, as their task does, and write evaluation and report."""
     # built as the bundle will build it and in float32, so that `evaluate` gives the same to the last bit on a CPU
-    model = fresh_model(run.recipe, data).to(run.device)
-    best = checkpoint.read(run.best)
+    model = fresh_model(run.recipe, data).to(trainer.device)
+    best = read_together(lambda: checkpoint.read(run.best), trainer.processes)
+    assert best is not None
     model.load_state_dict(best.tensors)
     model.eval()
     if data.unreadable:
@@ -215,12 +224,13 @@ def _conclude(run: Run, data: ImageData, trainer: Trainer, listener: Listener) -
     evaluation, temperature = task_of(run.recipe, data).conclude(
         model, data.splits["val"], data.splits["test"], batch_size=judging_batch(run.recipe), progress=listener.progress
     )
-    weights = f"epoch {best.state['epoch']}"
-    use = evaluated("train", data.name, weights, evaluation.correct, evaluation.total, own=True)
-    log_use(run.folder, use)
-    write_json(run.evaluation, {"split": "test", "best_epoch": best.state["epoch"], **evaluation.to_json()})
     history = trainer.position.history
-    if (comparison := note_taken(run.forecast, trainer.spent(), history)) is not None:
-        listener.note(comparison)
-    write_run_report(run, run.report, measured=Measured(evaluation, best.state["epoch"]), data=data)
+    if trainer.processes.first:
+        weights = f"epoch {best.state['epoch']}"
+        use = evaluated("train", data.name, weights, evaluation.correct, evaluation.total, own=True)
+        log_use(run.folder, use)
+        write_json(run.evaluation, {"split": "test", "best_epoch": best.state["epoch"], **evaluation.to_json()})
+        if (comparison := note_taken(run.forecast, trainer.spent(), history)) is not None:
+            listener.note(comparison)
+        write_run_report(run, run.report, measured=Measured(evaluation, best.state["epoch"]), data=data)
     return Trained(run, data, model.cpu(), temperature, evaluation, history)

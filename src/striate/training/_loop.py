@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from striate.data import ImageData, batches, draws, shuffled
@@ -23,12 +25,14 @@ from striate.training._error_terms import PICTURES, ErrorTermLog
 from striate.training._layers import freeze, set_training
 from striate.training._listener import Listener, Step
 from striate.training._memory import peak_memory
+from striate.training._mixing import mix, partners
 from striate.training._optimizer import load_state_tensors, make_optimizer, set_rate, state_tensors
 from striate.training._pace import Laps, Pace
 from striate.training._recipe import Recipe
 from striate.training._run import Run
 from striate.training._schedule import factor
 from striate.training._task import task_of
+from striate.training.processes import GradientSum, Share, current, share_batch_norm, share_of
 
 EXPLODED = 1000.0  # a loss so many times the first one is not coming back
 
@@ -75,14 +79,17 @@ class Trainer:
         *,
         error_terms: bool = True,
     ) -> None:
-        self.watched = error_terms
+        self.processes = current()
+        self.watched = error_terms and self.processes.first
         self.run, self.data, self.listener, self.stop = run, data, listener, stop
         self.recipe = run.recipe
-        self.device = torch.device(run.device)
+        self.device = torch.device(self.processes.device(run.device))
         self.model = fresh_model(self.recipe, data).to(self.device)
         if run.runtime.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         freeze(self.model, self.recipe.freeze)
+        share_batch_norm(self.model, self.processes)
+        self.sum = GradientSum(self.model.parameters(), self.processes)
         self.optimizer = make_optimizer(self.recipe.optimizer, self.model)
         self.average = WeightAverage(self.model, self.recipe.ema) if self.recipe.ema else None
         self.task = task_of(self.recipe, data)
@@ -92,6 +99,7 @@ class Trainer:
         self.keys = self.train_split.keys
         self.saved = time.monotonic()
         self.sitting = Laps()
+        self.stopping = False  # one of the processes was asked to stop, and all know
         self.batches = math.ceil(len(self.train_split) / self.recipe.batch_size)
 
     def load(self, saved: checkpoint.Checkpoint) -> None:
@@ -112,7 +120,9 @@ class Trainer:
         return tensors, {"recipe": self.recipe.to_json(), "position": self.position.to_json()}
 
     def save(self) -> None:
-        """Write a checkpoint of this moment."""
+        """Write a checkpoint of this moment: all processes are in the same state, the first one writes."""
+        if not self.processes.first:
+            return
         self.spent()
         checkpoint.save_step(self.run.checkpoints, self.position.step, *self.contents())
         self.saved = time.monotonic()
@@ -133,8 +143,8 @@ class Trainer:
         `between`: the seconds that are expected between two epochs, for the time that is left.
         """
         position, recipe = self.position, self.recipe
-        self.run.write_metrics(position.history)
-        log = ErrorTermLog(self.run.error_terms, position.epoch)
+        self.write_metrics()
+        log = ErrorTermLog(self.run.error_terms, position.epoch, writes=self.processes.first)
         self.listener.begin(self.run.folder, position.history, log.rows)
         if not position.batch and not log.has(position.epoch):
             self.record_error_terms(log)  # of the weights that training begins with
@@ -145,8 +155,9 @@ class Trainer:
                 self.step(*batch)
                 position.seconds += pace.step()
                 self.tell(pace)
-                if self.stop():
+                if self.stopping:
                     self.save()
+                    self.processes.wait()
                     again = f"striate train --resume {self.run.folder}"
                     raise Interrupted(f"stopped in epoch {position.epoch + 1}; continue with: {again}")
                 self.save_if_due(checkpoint_seconds)
@@ -156,25 +167,42 @@ class Trainer:
             pace.epoch()
         self.save()
 
-    def rest_of_epoch(self) -> Iterator[tuple[Keys, Tensor, Tensor]]:
+    def rest_of_epoch(self) -> Iterator[tuple[Keys, Tensor, Tensor, Share]]:
         """Return what `step` takes, batch by batch to the end of the epoch, with the model ready for it."""
         size, start = self.recipe.batch_size, self.position.batch
         rows, keys = draws(self.train_split, self.recipe.sampling, self.recipe.seed, self.position.epoch)
         set_training(self.model, self.recipe.freeze)
-        ahead = batches(self.train_split, rows, size, start_batch=start)
+
+        def share(batch: int) -> Share:
+            return self.share(keys[batch * size :][:size])
+
+        ahead = batches(self.train_split, rows, size, start, part=lambda k, rows: rows[share(k).rows])
         return (
-            (keys[k * size :][: len(images)], images, targets) for k, (_, images, targets) in enumerate(ahead, start)
+            (keys[k * size :][share(k).rows], images, targets, share(k))
+            for k, (_, images, targets) in enumerate(ahead, start)
         )
 
-    def step(self, keys: Keys, images: Tensor, targets: Tensor) -> None:
-        """Take one training step: everything random in it is a function of the seed and where the run is."""
-        position, recipe = self.position, self.recipe
-        torch.manual_seed(_seed(recipe.seed, f"step {position.step}"))  # for dropout and its like
-        inputs, targets = self.augmented(keys, images, targets)
+    def share(self, keys: Keys) -> Share:
+        """Return what this process computes of the batch of the pictures with these keys."""
+        recipe = self.recipe
+        partner = partners(keys, seed=recipe.seed, epoch=self.position.epoch) if recipe.mixing.on else None
+        return share_of(len(keys), math.ceil(len(keys) / (recipe.micro_batch or len(keys))), self.processes, partner)
+
+    def step(self, keys: Keys, images: Tensor, targets: Tensor, share: Share | None = None) -> None:
+        """Take one training step: everything random in it is a function of the seed and where the run is.
+
+        The pictures are this process's `share` of the batch (None: all of it); what decides anything is of the whole.
+        """
+        position, recipe, processes = self.position, self.recipe, self.processes
+        share = share or self.share(keys)
+        stream = f"step {position.step}" + (f" process {processes.rank}" if processes.rank else "")
+        torch.manual_seed(_seed(recipe.seed, stream))  # for dropout and its like
+        inputs, targets = self.augmented(keys, images, targets, share.partner)
         self.rate = self.learning_rate()
         set_rate(self.optimizer, self.rate)
         self.optimizer.zero_grad(set_to_none=True)
-        value, correct, counted = self.gradients(inputs, targets)
+        pictures, whole, stop = processes.sums(len(inputs), self.task.count(targets), self.stop())
+        value, correct, counted = processes.sums(*self.gradients(inputs, targets, share.parts, int(whole)))
         self.require_sane(value)
         if recipe.optimizer.clip_norm:
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.optimizer.clip_norm)
@@ -184,29 +212,53 @@ class Trainer:
         position.batch += 1
         if self.average is not None:
             self.average.update(self.model, position.step)
-        position.loss_sum += value * len(images)
-        position.correct += correct
-        position.counted += counted
-        position.seen += len(images)
+        position.loss_sum += value * pictures
+        position.correct += int(correct)
+        position.counted += int(counted)
+        position.seen += int(pictures)
+        self.stopping = stop > 0
 
-    def gradients(self, inputs: Tensor, targets: Tensor) -> tuple[float, int, int]:
-        """Add up the gradients of a batch's loss, part by part; return the loss, how many were right, of how many."""
-        count = math.ceil(len(inputs) / (self.recipe.micro_batch or len(inputs)))
-        whole = self.task.count(targets)
+    def gradients(
+        self, inputs: Tensor, targets: Tensor, parts: tuple[int, ...], whole: int
+    ) -> tuple[float, float, float]:
+        """Add up the gradients of a batch's loss, part by part and over all processes.
+
+        `whole`: how many targets of the batch count; the loss is a mean over them. Returns this process's share of the
+        loss, and how many of its targets were right, of how many.
+        """
         value, correct, counted = torch.zeros((), device=self.device), 0, 0
-        for part, wanted in zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True):
+        split = zip(torch.split(inputs, list(parts)), torch.split(targets, list(parts)), strict=True)
+        for k, (part, wanted) in enumerate(split, 1):
             outputs, loss = self.outputs_and_loss(part, wanted)
-            share = self.task.count(wanted) / max(whole, 1) if count > 1 else 1.0  # the loss is a mean over what counts
-            (share * loss).backward()  # type: ignore[no-untyped-call]
-            value += share * loss.detach()
+            share = self.task.count(wanted) / whole if whole else 1.0
+            self.sum.backward(share * loss, more=k < len(parts))
+            if share:  # the mean over nothing is no number
+                value += share * loss.detach()
             hits = self.task.hits(outputs, wanted)
             correct, counted = correct + hits[0], counted + hits[1]
         return float(value), correct, counted
 
-    def augmented(self, keys: Keys, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return uint8 images and their targets as the network sees them in this epoch."""
+    def augmented(
+        self, keys: Keys, images: Tensor, targets: Tensor, partner: NDArray[np.int64] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return uint8 images and their targets as the network sees them in this epoch.
+
+        `partner`: which of them the first ones are mixed with, the others being there for that alone (None: all are
+        mixed with each other).
+        """
         images, targets = images.to(self.device), targets.to(self.device)
         inputs, targets = self.task.augment(images, targets, keys, self.position.epoch)
+        if self.recipe.mixing.on:
+            inputs, targets = mix(
+                inputs,
+                targets,
+                keys,
+                partner,
+                classes=len(self.data.classes),
+                seed=self.recipe.seed,
+                epoch=self.position.epoch,
+                options=self.recipe.mixing,
+            )
         return self.run.runtime.laid_out(inputs), targets
 
     def outputs_and_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -266,19 +318,26 @@ class Trainer:
         measured = self.task.validate(
             self.judged_model(), self.data.splits["val"], batch_size=judging_batch(self.recipe)
         )
+        self.processes.require_same(self.model.state_dict())
         row |= measured.row
         seconds = position.seconds + time.monotonic() - started
         row |= {"seconds": round(seconds, 3), "images_per_second": round(position.seen / position.seconds, 1)}
         row["memory_mib"] = peak_memory(self.device)
-        if (measured.score, -measured.loss) > (position.best_accuracy, -position.best_loss):
-            position.best_epoch = position.epoch
-            position.best_accuracy, position.best_loss = measured.score, measured.loss
-            checkpoint.write(self.run.best, self.judged_model().state_dict(), {"epoch": position.epoch + 1})
+        row, score, loss = self.processes.from_first(lambda: [row, measured.score, measured.loss])
+        if (score, -loss) > (position.best_accuracy, -position.best_loss):
+            position.best_epoch, position.best_accuracy, position.best_loss = position.epoch, score, loss
+            if self.processes.first:
+                checkpoint.write(self.run.best, self.judged_model().state_dict(), {"epoch": position.epoch + 1})
         position.history.append(row)
         position.epoch, position.batch = position.epoch + 1, 0
         position.loss_sum, position.correct, position.counted, position.seen, position.seconds = 0.0, 0, 0, 0, 0.0
-        self.run.write_metrics(position.history)
+        self.write_metrics()
         self.listener.epoch(row)
+
+    def write_metrics(self) -> None:
+        """Write a line for each finished epoch, in the first process."""
+        if self.processes.first:
+            self.run.write_metrics(self.position.history)
 
     def record_error_terms(self, log: ErrorTermLog) -> None:
         """Measure the error terms of the layers on one batch, always of the same pictures; training is not changed."""
@@ -290,7 +349,8 @@ class Trainer:
         torch.manual_seed(_seed(self.recipe.seed, f"error terms {self.position.epoch}"))  # each step seeds its own
         set_training(self.model, self.recipe.freeze)
         inputs, targets = self.augmented(self.keys[rows], images, targets)
-        terms = error_terms(self.model, lambda: self.outputs_and_loss(inputs, targets)[1])
+        with self.processes.alone():
+            terms = error_terms(self.model, lambda: self.outputs_and_loss(inputs, targets)[1])
         self.listener.error_terms(log.add(self.position.epoch, terms))
 
     def judged_model(self) -> nn.Module:

@@ -16,7 +16,15 @@ Shares = NDArray[np.float64]
 
 
 def mix(
-    images: Tensor, labels: Tensor, keys: Keys, *, classes: int, seed: int, epoch: int, options: MixingOptions
+    images: Tensor,
+    labels: Tensor,
+    keys: Keys,
+    partner: NDArray[np.int64] | None = None,
+    *,
+    classes: int,
+    seed: int,
+    epoch: int,
+    options: MixingOptions,
 ) -> tuple[Tensor, Tensor]:
     """Return pictures or series mixed with partners from the batch, and targets N x K: the share of each class.
 
@@ -24,9 +32,11 @@ def mix(
     its own; the last one's is the first. "mixup" (Zhang et al. 2018): x = lam x + (1 - lam) x_partner. "cutmix" (Yun et
     al. 2019): a rectangle of 1 - lam of the picture is the partner's, and what is cut off at the border makes lam
     larger. lam is drawn from Beta(alpha, alpha) for each picture. With both, each picture has the one or the other with
-    equal chance.
+    equal chance. `partner` gives the rows of the partners of the first pictures, if only these are to be mixed.
     """
-    partner = torch.from_numpy(partners(keys, seed=seed, epoch=epoch)).to(images.device)
+    if partner is None:
+        partner = partners(keys, seed=seed, epoch=epoch)
+    keys, others = keys[: len(partner)], torch.from_numpy(partner).to(images.device)
     share = beta(options.mixup, uniform(seed, epoch, keys, "mix/mixup")) if options.mixup else np.ones(len(keys))
     own = torch.from_numpy(share).to(images).view(-1, *(1,) * (images.ndim - 1))
     if options.cutmix:
@@ -38,8 +48,8 @@ def mix(
         own = torch.where(torch.from_numpy(cut).to(images.device)[:, None, None, None], outside.to(images), own)
     shares, truth = torch.from_numpy(share).to(images)[:, None], one_hot(labels, classes).to(images)
     return (
-        own * images + (1 - own) * images[partner],
-        shares * truth + (1 - shares) * truth[partner],
+        own * images[: len(others)] + (1 - own) * images[others],
+        shares * truth[: len(others)] + (1 - shares) * truth[others],
     )
 
 

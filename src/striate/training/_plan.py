@@ -3,15 +3,15 @@
 import contextlib
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from striate.data import KNOWN, Cache, ImageData, decoded_anew, lasting, open_data
+from striate.data import KNOWN, ImageData, decoded_anew, lasting
 from striate.data.doctor import warning
-from striate.errors import Diverged, StriateError
+from striate.errors import Diverged, InputError, StriateError
 from striate.files import write_json
-from striate.runtime import RuntimeOptions, choose, products
+from striate.runtime import Runtime, RuntimeOptions, choose, products
 from striate.training._disk import needed_mib
 from striate.training._fit_memory import MemoryFit, largest_parts
 from striate.training._forecast import Forecast
@@ -22,6 +22,8 @@ from striate.training._rehearsal import Rehearsal
 from striate.training._run import Run, now
 from striate.training._task import require_network
 from striate.training._timing import measure
+from striate.training._together import open_together
+from striate.training.processes import current
 
 CHECKPOINT_SECONDS = 30.0
 TINY_STEPS, TINY_SECONDS = 50, 20.0  # a training below either is over before anybody has read a forecast
@@ -51,8 +53,10 @@ def forecast(
 ) -> Forecast:
     """Say what `fit` with the same arguments would take: time, memory, room on the disk. Nothing is written.
 
-    Raises InputError for bad data or options and Diverged if the first steps diverge.
+    Raises InputError for bad data or options, and in several processes, and Diverged if the first steps diverge.
     """
+    if current().size > 1:
+        raise InputError("a forecast is measured in one process: ask for it without torchrun")
     listener = listener or Listener()
     plan = planned(
         recipe, where, folder, data_root=data_root, cache=cache, runtime=runtime, device=device, listener=listener
@@ -69,7 +73,15 @@ def forecast(
 
 
 def in_parts(plan: Plan, limit_mib: float | None, listener: Listener) -> tuple[Plan, MemoryFit]:
-    """Measure how large parts of a batch fit into memory and make that the recipe's `micro_batch`."""
+    """Measure how large parts of a batch fit into memory and make that the recipe's `micro_batch`.
+
+    Raises InputError in several processes.
+    """
+    if current().size > 1:
+        raise InputError(
+            "--fit-memory measures a training in one process: leave it out, and set micro_batch, which counts the "
+            "pictures of all processes"
+        )
     recipe = plan.run.recipe
     with torch.random.fork_rng(devices=[]):
         fitted = largest_parts(Rehearsal(plan.run, plan.data), limit_mib)
@@ -79,7 +91,12 @@ def in_parts(plan: Plan, limit_mib: float | None, listener: Listener) -> tuple[P
 
 
 def foresee(plan: Plan, checkpoint_seconds: float, listener: Listener, *, error_terms: bool) -> None:
-    """Measure on a copy what the training will take, and say it and write it down unless it is over in no time."""
+    """Measure on a copy what the training will take, and say it and write it down unless it is over in no time.
+
+    Not in several processes: how many steps are measured depends on each one's clock.
+    """
+    if current().size > 1:
+        return
     with plan.run.runtime.applied(), contextlib.suppress(Diverged):  # a training that diverges says so itself
         rehearsal = Rehearsal(plan.run, plan.data)
         if rehearsal.batches * plan.run.recipe.epochs < TINY_STEPS:
@@ -105,18 +122,14 @@ def planned(
 ) -> Plan:
     """Open the data and say how the recipe would be trained on it; nothing is written.
 
-    Raises InputError for bad data or options, and for a network that does not fit the data.
+    Of several processes the first one chooses how. Raises InputError for bad data or options, and for a network that
+    does not fit the data.
     """
+    processes = current()
     require_network(recipe)
-    device = require_device(device)
-    data = open_data(
-        where,
-        recipe.data,
-        seed=recipe.seed,
-        data_root=data_root,
-        progress=listener.progress,
-        cache=Cache(cache, listener.note) if cache else None,
-    )
+    device = processes.from_first(lambda: require_device(device))
+    processes.device(device)
+    data = open_together(where, recipe.data, seed=recipe.seed, data_root=data_root, cache=cache, listener=listener)
     if (remark := decoded_anew(data)) is not None:
         listener.note(remark)
     if recipe.data.kind == "signals":  # what was read off the data is part of the recipe from here on
@@ -125,12 +138,16 @@ def planned(
     if where not in KNOWN and (remark := warning(data)) is not None:
         listener.note(remark)
     model = fresh_model(recipe, data)
-    chosen = choose(
-        runtime or RuntimeOptions(),
-        work=products(model, data.preprocessing.input_size),
-        channels_last=recipe.channels_last,
-        device=device,
-    )
+
+    def choice() -> dict[str, Any]:
+        chosen = choose(
+            runtime or RuntimeOptions(),
+            work=products(model, data.preprocessing.input_size),
+            channels_last=recipe.channels_last,
+            device=device,
+        )
+        return {**chosen.to_json(), "reasons": dict(chosen.reasons)}
+
     run = Run(
         folder,
         recipe,
@@ -138,9 +155,9 @@ def planned(
         str(data_root.resolve()) if data_root else None,
         data.classes,
         data.fingerprint,
-        chosen,
+        Runtime.from_json(processes.from_first(choice)),
         device,
-        now(),
+        processes.from_first(now),
         splits={name: len(part) for name, part in data.splits.items()},
         unreadable=tuple((str(file.path), file.reason) for file in data.unreadable),
         test_fingerprint=replace(data, splits={"test": data.splits["test"]}).fingerprint,

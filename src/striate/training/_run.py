@@ -19,6 +19,7 @@ from striate.files import PART, write_json, write_text
 from striate.runtime import Runtime, processor
 from striate.training import _checkpoint as checkpoint
 from striate.training._recipe import Recipe, differences
+from striate.training.processes import Processes
 
 FORMAT = 1
 TESTS = "tests.jsonl"
@@ -138,17 +139,13 @@ class Run:
         )
 
     @classmethod
-    def open(cls, folder: Path) -> "Run":
-        """Read a run folder; raises InputError when it is none, is damaged, or its recipe was changed."""
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such run folder")
-        if not (folder / "run.json").is_file():
-            raise InputError(
-                f"{folder}: not a run (it has no run.json); start one with: striate train DATA --out {folder}"
-            )
+    def open(cls, folder: Path, processes: Processes | None = None) -> "Run":
+        """Read a run folder; raises InputError when it is none, is damaged, or its recipe was changed.
+
+        Of several processes only the first needs to have the folder.
+        """
         try:
-            values = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+            values, recipe = (processes or Processes()).from_first(lambda: _files(folder))
             if values["format"] != FORMAT:
                 raise InputError(f"{folder}: a run of format {values['format']}, this version reads format {FORMAT}")
             recorded = values["recipe_sha256"]
@@ -233,6 +230,14 @@ def _object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def _files(folder: Path) -> list[Any]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such run folder")
+    if not (folder / "run.json").is_file():
+        raise InputError(f"{folder}: not a run (it has no run.json); start one with: striate train DATA --out {folder}")
+    return [json.loads((folder / name).read_text(encoding="utf-8")) for name in ("run.json", "recipe.json")]
 
 
 @contextlib.contextmanager

@@ -25,12 +25,12 @@ from striate.data import (
 )
 from striate.data._randomness import Keys
 from striate.errors import InputError
-from striate.evaluation import Evaluation, SceneEvaluation, fit_temperature, judge, judge_scenes, predict_logits
+from striate.evaluation import Evaluation, SceneEvaluation, fit_temperature, judge, judge_scenes
 from striate.models import card
 from striate.training._class_weights import class_weights
 from striate.training._losses import make_loss, make_pixel_loss
-from striate.training._mixing import mix
 from striate.training._recipe import Recipe
+from striate.training.processes import logits_together
 
 
 class Validation(NamedTuple):
@@ -99,10 +99,7 @@ class Classification(Task):
         self.criterion = make_loss(recipe.loss, class_weights(recipe.loss.class_weights, self.class_counts()))
 
     def augment(self, images: Tensor, targets: Tensor, keys: Keys, epoch: int) -> tuple[Tensor, Tensor]:
-        """Return pictures N x C x H x W, or series N x C x T, and their labels N.
-
-        If they are mixed, the targets are each one's shares of the classes.
-        """
+        """Return pictures N x C x H x W, or series N x C x T, and their labels N."""
         preprocessing, recipe = self.data.preprocessing, self.recipe
         canvas, options = preprocessing.canvas(images), recipe.augmentation
         if isinstance(preprocessing, Preprocessing):
@@ -110,18 +107,7 @@ class Classification(Task):
             canvas = augment(canvas, keys, seed=recipe.seed, epoch=epoch, options=options, size=size)
         else:
             canvas = augment_signals(canvas, keys, seed=recipe.seed, epoch=epoch, options=options)
-        inputs = preprocessing.standardize(canvas)
-        if not recipe.mixing.on:
-            return inputs, targets
-        return mix(
-            inputs,
-            targets,
-            keys,
-            classes=len(self.data.classes),
-            seed=recipe.seed,
-            epoch=epoch,
-            options=recipe.mixing,
-        )
+        return preprocessing.standardize(canvas), targets
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the recipe's loss, a mean over the pictures."""
@@ -134,7 +120,7 @@ class Classification(Task):
 
     def validate(self, model: nn.Module, split: ImageSplit, *, batch_size: int) -> Validation:
         """Measure accuracy and negative log-likelihood."""
-        logits = predict_logits(model, split, self.data.preprocessing, batch_size=batch_size)
+        logits = logits_together(model, split, self.data.preprocessing, batch_size=batch_size)
         measured = judge(logits, split.labels, self.data.classes, split.ids)
         row = {"val_loss": measured.nll, "val_accuracy": measured.accuracy}
         return Validation(row, measured.accuracy, measured.nll)
@@ -144,9 +130,9 @@ class Classification(Task):
     ) -> Conclusion:
         """Fit the temperature on the validation split, then judge."""
         preprocessing = self.data.preprocessing
-        on_val = predict_logits(model, val, preprocessing, batch_size=batch_size, progress=progress)
+        on_val = logits_together(model, val, preprocessing, batch_size=batch_size, progress=progress)
         temperature = fit_temperature(on_val, val.labels)
-        logits = predict_logits(model, test, preprocessing, batch_size=batch_size, progress=progress)
+        logits = logits_together(model, test, preprocessing, batch_size=batch_size, progress=progress)
         return Conclusion(judge(logits, test.labels, self.data.classes, test.ids, temperature=temperature), temperature)
 
 
@@ -181,8 +167,8 @@ class Segmentation(Task):
         return require_scenes(self.data.splits["train"]).pixels
 
     def count(self, targets: Tensor) -> int:
-        """Return how many pixels of a batch are known; 1 where there is none, whose loss is 0."""
-        return max(int((targets != VOID).sum()), 1)
+        """Return how many pixels of a batch are known."""
+        return int((targets != VOID).sum())
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy, a mean over the known pixels of the batch."""
