@@ -13,7 +13,7 @@ from messes import jpeg, photo, write_clean, write_mess
 from striate.data.doctor import _examine
 from striate.training import Run
 
-QUICK = ("--set", "epochs=1", "--set", "data.size=16,16", "--threads", 1)
+QUICK = ("--set", "epochs=1", "--set", "data.size=32,32", "--threads", 1)
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ class Runtime:
     native: str | None = None  # the instruction set of Striate's own kernels; None: PyTorch computes everything
     linear: Literal["aten", "onednn"] = "aten"  # who computes large dense layers in float32
     keep_memory: bool = False  # memory stays the process's between steps; changes no number
-    emulated: bool = False  # bfloat16 on a processor or GPU without instructions for it: slow, and rounded otherwise
     keep_mib: int = 0  # how much of it, in MiB; 0: all
+    emulated: bool = False  # bfloat16 on a processor or GPU without instructions for it: slow, and rounded otherwise
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)  # setting -> why, in words
 
     def __post_init__(self) -> None:
