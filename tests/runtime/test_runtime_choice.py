@@ -10,7 +10,17 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.models import build
-from striate.runtime import Rates, Runtime, RuntimeOptions, _allocator, busy, choose, choose_for_use, products
+from striate.runtime import (
+    Rates,
+    Runtime,
+    RuntimeOptions,
+    _allocator,
+    busy,
+    choose,
+    choose_for_use,
+    products,
+    why_not_small,
+)
 
 LAPTOP = server(features=("avx2", "fma"), native="avx2", cores=2)
 
@@ -59,6 +69,32 @@ def test_kernels() -> None:
     assert "no C++ compiler when Striate was installed" in without.reasons["native"]
     with pytest.raises(InputError, match=r"^runtime: Striate's kernels were asked for and are not built here; install"):
         choose(RuntimeOptions(native=True), here=server(native=None))
+
+
+def test_small_networks() -> None:
+    assert choose(here=LAPTOP).small
+    for options, more, reason in (
+        (RuntimeOptions(small=False), {}, "as asked for"),
+        (RuntimeOptions(native=False), {}, "Striate's kernels are not used"),
+        (RuntimeOptions(precision="bf16"), {}, "products are of bfloat16"),
+        (RuntimeOptions(), {"device": "cuda"}, "a GPU computes"),
+        (RuntimeOptions(), {"not_small": "it is wide"}, "it is wide"),
+    ):
+        chosen = choose(options, here=LAPTOP, **{"device": "cpu", **more})
+        assert (chosen.small, chosen.reasons["small"]) == (False, reason)
+    with pytest.raises(InputError, match=r"was to be computed as one \(small\) and cannot be: it is wide"):
+        choose(RuntimeOptions(small=True), not_small="it is wide", here=LAPTOP)
+
+
+def test_small_networks_stay_what_they_were_in_training() -> None:
+    for trained, small in ((None, True), ({"small": True}, True), ({"small": False}, False), ({"threads": 2}, False)):
+        assert choose_for_use(trained=trained, here=LAPTOP).small is small
+    assert choose_for_use(RuntimeOptions(small=True), trained={"small": False}, here=LAPTOP).small
+
+
+def test_which_networks_are_small() -> None:
+    assert why_not_small(build("lenet5", channels=1), (1, 32, 32)) is None
+    assert "BatchNorm2d" in str(why_not_small(build("convnet", channels=1, size=(28, 28)), (1, 28, 28)))
 
 
 def test_dense_layers() -> None:

@@ -66,6 +66,8 @@ def _decoded(path: Path, preprocessing: Preparation) -> Picture:
 def network(bundle: "Bundle") -> "nn.Module":
     """Return the prepared network, or the plain one where the runtime asks for what that does not do."""
     runtime = current()
+    if runtime is not None and runtime.network(bundle.model, bundle.preprocessing.input_size) is not bundle.model:
+        return bundle.model  # computed as one, which is faster than prepared
     plain = runtime is not None and (runtime.precision != "high" or runtime.native is None)
     return bundle.model if plain else bundle.prepared
 

@@ -61,6 +61,7 @@ def _text(here: "Machine", chosen: "Runtime") -> str:
     values = {
         "precision": chosen.precision,
         "native": chosen.native or "off",
+        "small": "on" if chosen.small else "off",
         "linear": chosen.linear,
         "channels_last": "on" if chosen.channels_last else "off",
         "threads": str(chosen.threads),

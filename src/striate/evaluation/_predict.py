@@ -82,7 +82,8 @@ def outputs_of(model: "torch.nn.Module", images: npt.NDArray[Any], preprocessing
         inputs = preprocessing(
             torch.from_numpy(images.copy()).to(like.device)
         )  # a copy: views may have negative strides
-        return model(runtime.laid_out(inputs.to(like.dtype)))
+        network = runtime.network(model, tuple(inputs.shape[1:]))
+        return network(runtime.laid_out(inputs.to(like.dtype)))
 
 
 @contextlib.contextmanager

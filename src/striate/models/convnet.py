@@ -37,6 +37,10 @@ class ConvNet(nn.Module):
         self.blocks = blocks
         self.head = head
 
+    def sequence(self) -> list[nn.Module]:
+        """Return the parts that follow each other."""
+        return [self.blocks, self.head]
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits, N x classes."""
         require_images("convnet", x, self.input_size, None)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from striate.errors import InputError
-from striate.nn import RBF, Conv, MaxPool, ScaledTanh, Subsample
+from striate.nn import RBF, Conv, MaxPool, Negative, ScaledTanh, Subsample
 
 INPUT_SIZE = (32, 32)
 
@@ -93,6 +93,17 @@ class LeNet5(nn.Module):
             maps = out
         self.squashed = frozenset(row.name for row in table[:-1] if row.kind != "max pooling")
         self.order = tuple(row.name for row in table)
+
+    def sequence(self) -> list[nn.Module]:
+        """Return the layers and activations that follow each other."""
+        steps: list[nn.Module] = []
+        for name in self.order:
+            if name == "F6":
+                steps.append(nn.Flatten())  # C5 is a convolution whose maps are 1 x 1
+            steps.append(self.get_submodule(name))
+            if name in self.squashed:
+                steps.append(self.activation)
+        return [*steps, Negative()] if isinstance(steps[-1], RBF) else steps
 
     def features(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return every layer's output by the paper's name (after the activation), the logits as "logits"."""

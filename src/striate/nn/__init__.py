@@ -9,7 +9,8 @@ from striate.nn._highway import Highway
 from striate.nn._linear import Linear
 from striate.nn._normalization import LocalResponseNorm
 from striate.nn._pool import AvgPool, MaxPool, MaxUnpool, Subsample
-from striate.nn._rbf import RBF
+from striate.nn._rbf import RBF, Negative
+from striate.nn._small import Fused, Sequenced, fused
 
 __all__ = [
     "RBF",
@@ -18,11 +19,15 @@ __all__ = [
     "ConvTranspose",
     "DeformConv",
     "Dropout",
+    "Fused",
     "Highway",
     "Linear",
     "LocalResponseNorm",
     "MaxPool",
     "MaxUnpool",
+    "Negative",
     "ScaledTanh",
+    "Sequenced",
     "Subsample",
+    "fused",
 ]

@@ -1,4 +1,4 @@
-"""The output layer of LeNet-5."""
+"""The output layer of LeNet-5: distances, and logits made of them."""
 
 from torch import Tensor, nn
 
@@ -35,3 +35,11 @@ class RBF(nn.Module):
         classes, features = self.centres.shape
         trainable = ", trainable=True" if isinstance(self.centres, nn.Parameter) else ""
         return f"classes={classes}, features={features}{trainable}"
+
+
+class Negative(nn.Module):
+    """Minus its input: squared distances become logits, of which the nearest centre has the largest."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return -x."""
+        return -x

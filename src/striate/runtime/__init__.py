@@ -5,7 +5,7 @@ from striate.runtime._choice import RuntimeOptions, busy, choose, choose_for_use
 from striate.runtime._free_memory import free_memory
 from striate.runtime._machine import Machine, Rates, machine, processor
 from striate.runtime._runtime import PRECISIONS, Precision, Runtime, current, require_possible
-from striate.runtime._work import products
+from striate.runtime._work import products, why_not_small
 
 __all__ = [
     "PRECISIONS",
@@ -25,4 +25,5 @@ __all__ = [
     "products",
     "recorded",
     "require_possible",
+    "why_not_small",
 ]

@@ -23,6 +23,7 @@ class RuntimeOptions:
     precision: Precision | None = None
     threads: int | None = None
     native: bool | None = None  # Striate's own kernels
+    small: bool | None = None  # small networks as one
     onednn_linear: bool | None = None  # large dense layers by oneDNN
     keep_memory: bool | None = None
     keep_mib: int = 0  # the most memory that is kept, in MiB; 0: any
@@ -36,13 +37,15 @@ def choose(
     options: RuntimeOptions = RuntimeOptions(),
     *,
     work: int | None = None,
+    not_small: str | None = None,
     channels_last: bool = True,
     device: str = "cpu",
     here: Machine | None = None,
 ) -> Runtime:
     """Return the best runtime for training a network, with a reason for each part.
 
-    `work` is the products of one picture (`products`), None for a large network. Raises InputError for what cannot be
+    `work` is the products of one picture (`products`), None for a large network; `not_small` is why the network cannot
+    be computed as one (`why_not_small`), None if it can or is not known. Raises InputError for what cannot be
     had.
     """
     here = here or machine()
@@ -51,12 +54,19 @@ def choose(
         "convolutions and pooling are faster with the channels innermost" if channels_last else "the recipe says so"
     )
     reasons["threads"] = "as asked for" if options.threads else f"of {here.cores} cores that this process may use"
-    precision = _precision(options, work, device, here, reasons)
+    precision, native = _precision(options, work, device, here, reasons), _native(options, here, reasons)
+    if device != "cpu":
+        not_small = "a GPU computes"
+    elif native is None:
+        not_small = "Striate's kernels are not used"
+    elif precision == "bf16":
+        not_small = "products are of bfloat16"
     return Runtime(
         precision=precision,
         channels_last=channels_last,
         threads=options.threads or _threads(here),
-        native=_native(options, here, reasons),
+        native=native,
+        small=_small(options, not_small, reasons),
         linear=_linear(options, here, reasons),
         keep_memory=_keep_memory(options, reasons),
         emulated=precision == "bf16" and not _multiplies_bf16(device, here),
@@ -81,6 +91,8 @@ def choose_for_use(
         options = replace(options, precision="exact" if before.get("precision") == "exact" else "high")
     if options.native is None and before.get("native", "") is None:
         options = replace(options, native=False)
+    if options.small is None and before and not before.get("small", False):  # nor did versions without it
+        options = replace(options, small=False)
     return choose(options, channels_last=bool(before.get("channels_last", True)), here=here)
 
 
@@ -158,6 +170,19 @@ def _native(options: RuntimeOptions, here: Machine, reasons: dict[str, str]) -> 
         return None
     reasons["native"] = "Striate's kernels, built for this instruction set, where they are known to be faster"
     return here.native
+
+
+def _small(options: RuntimeOptions, not_small: str | None, reasons: dict[str, str]) -> bool:
+    if options.small is False:
+        reasons["small"] = "as asked for"
+        return False
+    if not_small is not None:
+        if options.small:
+            raise InputError(f"runtime: the network was to be computed as one (small) and cannot be: {not_small}")
+        reasons["small"] = not_small
+        return False
+    reasons["small"] = "small networks of usual layers in one call, a block of pictures through all layers at once"
+    return True
 
 
 def _linear(options: RuntimeOptions, here: Machine, reasons: dict[str, str]) -> Literal["aten", "onednn"]:

@@ -1,6 +1,6 @@
 """What was chosen for a machine, and the block in which it holds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from striate.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 Precision = Literal["exact", "high", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -32,6 +32,7 @@ class Runtime:
     keep_memory: bool = False  # memory stays the process's between steps; changes no number
     keep_mib: int = 0  # how much of it, in MiB; 0: all
     emulated: bool = False  # bfloat16 on a processor or GPU without instructions for it: slow, and rounded otherwise
+    small: bool = False  # small networks of usual layers are computed as one (striate.nn.Fused)
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)  # setting -> why, in words
 
     def __post_init__(self) -> None:
@@ -103,6 +104,15 @@ class Runtime:
         if self.precision != "bf16":
             return nullcontext()
         return torch.autocast(device, torch.bfloat16)
+
+    def network(self, model: "nn.Module", size: tuple[int, ...]) -> "Callable[[Tensor], Tensor]":
+        """Return what computes a model for images of this size (C, H, W) here: the model, or a faster way to it."""
+        if not self.small:
+            return model
+        from striate.nn import fused
+
+        made = fused(model, size)
+        return model if isinstance(made, str) else made
 
     def laid_out(self, images: "Tensor") -> "Tensor":
         """Return images N x C x H x W in the memory layout of this runtime."""

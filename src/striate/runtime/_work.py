@@ -1,4 +1,4 @@
-"""How much a network multiplies."""
+"""How much a network multiplies, and whether it is small."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -35,3 +35,11 @@ def products(model: "nn.Module", input_size: tuple[int, ...]) -> int:
         for module in training:
             module.training = True
     return total
+
+
+def why_not_small(model: "nn.Module", input_size: tuple[int, ...]) -> str | None:
+    """Return None if a network is computed as one where the runtime is `small`, else why not."""
+    from striate.nn import fused
+
+    made = fused(model, input_size)
+    return made if isinstance(made, str) else None

@@ -85,7 +85,9 @@ class Trainer:
         self.recipe = run.recipe
         self.device = torch.device(self.processes.device(run.device))
         self.model = fresh_model(self.recipe, data).to(self.device)
-        if run.runtime.channels_last:
+        # what computes the model here: itself, or a faster way
+        self.network = run.runtime.network(self.model, data.preprocessing.input_size)
+        if run.runtime.channels_last and self.network is self.model:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         freeze(self.model, self.recipe.freeze)
         share_batch_norm(self.model, self.processes)
@@ -270,7 +272,7 @@ class Trainer:
                     logits, named = self.model.forward_auxiliaries(inputs)
                     auxiliaries = [(weight, named[name]) for name, weight in self.model.auxiliary_weights.items()]
                 else:
-                    logits = self.model(inputs)
+                    logits = self.network(inputs)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise

@@ -11,7 +11,7 @@ from striate.data import KNOWN, ImageData, decoded_anew, lasting
 from striate.data.doctor import warning
 from striate.errors import Diverged, InputError, StriateError
 from striate.files import write_json
-from striate.runtime import Runtime, RuntimeOptions, choose, products
+from striate.runtime import Runtime, RuntimeOptions, choose, products, why_not_small
 from striate.training._disk import needed_mib
 from striate.training._fit_memory import MemoryFit, largest_parts
 from striate.training._forecast import Forecast
@@ -143,6 +143,7 @@ def planned(
         chosen = choose(
             runtime or RuntimeOptions(),
             work=products(model, data.preprocessing.input_size),
+            not_small=why_not_small(model, data.preprocessing.input_size),
             channels_last=recipe.channels_last,
             device=device,
         )

@@ -8,6 +8,7 @@
 #include "local_response_norm.h"
 #include "max_pool.h"
 #include "scaled_tanh.h"
+#include "small_network.h"
 #include "winograd.h"
 
 namespace striate {

@@ -45,6 +45,47 @@ struct LinkedShape {
   int64_t batch, in_channels, height, width, out_channels, out_height, out_width, kernel_y, kernel_x, low_y, low_x;
 };
 
+// Where a layer's maps stand in a block of images: `rows` x `columns` places a map, of which those outside of the map
+// are zeros, and neighbours of the map stand step_y and step_x places apart. A place is a vector, a lane an image.
+struct SmallFrame {
+  int64_t channels, height, width, rows, columns, low_y, low_x, step_y, step_x;
+  int64_t at;  // the frame's first place within the block's memory
+};
+
+// Channels (of a layer's output, or of its input for the turned ones) that are linked to the same channels of the other
+// side, by links first_link ... end_link - 1. The weights of neighbouring channels stand `weight_step` apart.
+struct SmallBlock {
+  int64_t first_channel, channels, first_link, end_link;
+};
+
+// A channel of the other side and where the kernel of the link stands in the weight, for the block's first channel.
+struct SmallLink {
+  int64_t channel, kernel;
+};
+
+enum SmallKind : int64_t { kSmallInput, kSmallConv, kSmallDense, kSmallMaxPool, kSmallAvgPool, kSmallSubsample, kSmallRbf, kSmallSame };
+enum SmallActivation : int64_t { kSmallLinear, kSmallRelu, kSmallTanh, kSmallSigmoid };
+
+// One layer of a small network and its activation; the first one is the input itself.
+struct SmallLayer {
+  int64_t kind, activation;
+  float amplitude, slope;  // amplitude * activation(slope * x), for the rectifier and the line amplitude alone
+  SmallFrame values, grads;  // of its output: grads as its own backward pass needs them
+  int64_t kernel_y, kernel_x, stride_y, stride_x, low_y, low_x, dilation_y, dilation_x;
+  int64_t mean;  // pooling: divide by the number of inputs under the window
+  const SmallBlock *blocks, *turned_blocks;
+  const SmallLink *links, *turned_links;
+  int64_t block_count, turned_block_count, weight_step, turned_weight_step;
+  const float *weight, *bias;
+  float *grad_weight, *grad_bias;  // null: not wanted
+  int64_t weights, parts_at, copies_at;  // how many weights; where in the backward pass's memory
+};
+
+// A batch, and the working memory: a block's values and gradients in places, a block's parts in floats.
+struct SmallShape {
+  int64_t layers, batch, values, grads, parts, lowest;  // lowest: the first layer whose gradients by its output are wanted
+};
+
 #define STRIATE_KERNELS(KERNEL)                                                                                       \
   KERNEL(lrn_forward,                                                                                                 \
          (const float* x, float* y, int64_t pixels, int64_t channels, int64_t size, float alpha, float k, int threads), \
@@ -121,7 +162,15 @@ struct LinkedShape {
   KERNEL(linked_conv_grad_weight,                                                                                     \
          (const float* x, const int64_t* strides, const float* grad_y, const int64_t* grad_strides, const int64_t*    \
           first_link, const int64_t* links, float* parts, const LinkedShape* shape, int threads),                     \
-         (x, strides, grad_y, grad_strides, first_link, links, parts, shape, threads))
+         (x, strides, grad_y, grad_strides, first_link, links, parts, shape, threads))                     \
+  KERNEL(small_forward,                                                                                               \
+         (const SmallLayer* layers, const SmallShape* shape, const float* x, const int64_t* strides, float* kept,     \
+          float* y, int threads),                                                                                     \
+         (layers, shape, x, strides, kept, y, threads))                                                               \
+  KERNEL(small_backward,                                                                                              \
+         (const SmallLayer* layers, const SmallShape* shape, const float* kept, const float* grad_y, float* parts,    \
+          float* copies, float* grad_x, int threads),                                                                 \
+         (layers, shape, kept, grad_y, parts, copies, grad_x, threads))
 
 // One instruction set's kernels.
 struct Kernels {

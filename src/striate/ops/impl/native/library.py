@@ -113,6 +113,14 @@ def kernel(name: str, signature: str) -> Callable[..., None]:
     return call
 
 
+def older_than_sources(*names: str) -> str | None:
+    """Return None if the extension has these kernels, else in words that it lacks them."""
+    loaded = library()
+    if loaded is None or all(hasattr(loaded, f"striate_{name}") for name in names):
+        return None
+    return "the native extension is older than this version of Striate: build it again"
+
+
 def _address(value: Tensor | ctypes.Structure | None) -> int | None:
     if value is None:
         return None

@@ -55,7 +55,8 @@ STRIATE_INLINE Ints widen(Bytes bytes) {
 #endif
 }
 
-STRIATE_INLINE Floats all(float value) { return Floats{} + value; }
+// (Minus zero, for plus zero would change the sign of a zero and cost an instruction.)
+STRIATE_INLINE Floats all(float value) { return value - Floats{}; }
 
 // The sum of all lanes, by halves.
 STRIATE_INLINE float sum_of(Floats v) {
