@@ -16,7 +16,7 @@ from striate.bundle import load
 from striate.bundle._archive import MANIFEST
 from striate.bundle._bundle import PARTS
 from striate.bundle._verify import TOLERANCE
-from striate.data import Preprocessing
+from striate.data import Preprocessing, SignalPreprocessing
 from striate.evaluation import probabilities
 
 PAGE = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")
@@ -94,7 +94,10 @@ def test_the_named_keys_are_the_real_ones(saved):
     for name in ("model.json", "calibration.json"):
         assert set(re.findall(r"`(\w+)`", rows[name])) == set(parts[name])
     steps = PAGE.split("### From a picture to probabilities")[1].split("###")[0]
-    assert set(parts["preprocessing.json"]) == set(re.findall(r"`(\w+)`", steps))
+    pictures, series = steps.split("A model of series")
+    assert set(parts["preprocessing.json"]) == set(re.findall(r"`(\w+)`", pictures))
+    assert SignalPreprocessing(1, 8).to_json().keys() - {"kind"} == set(re.findall(r"`(\w+)`", series))
+    assert '"kind": "signals"' in series
 
 
 def test_the_tolerance_is_the_documented_one():

@@ -56,7 +56,12 @@ def test_a_bundle_and_a_run(bundle: Path) -> None:
     [
         (("lenet",), "unknown model 'lenet'; did you mean 'lenet5'?"),
         (("no/such.striate",), "no/such.striate: no such file"),
-        (("lenet5", "--size", "32"), "--size must be height and width, such as 224,224, got '32'"),
+        (("lenet5", "--size", "32"), "model 'lenet5' takes pictures (height, width) and was given series (length)"),
+        (("fcn-1d", "--size", "8,8"), "model 'fcn-1d' takes series (length) and was given pictures (height, width)"),
+        (
+            ("lenet5", "--size", "1,2,3"),
+            "--size must be height and width, such as 224,224, or the length of series, got '1,2,3'",
+        ),
         (("lenet5", "--size", "0,32"), "--size must be 1 or more on each axis"),
         (("lenet5", "--size", "28,28"), "lenet5: takes 32 x 32 images"),
         (("convnet", "--set", "nrm=none"), "has no option 'nrm'; did you mean 'norm'?"),

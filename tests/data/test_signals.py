@@ -128,7 +128,16 @@ def test_what_means_series(root, tmp_path):
     (tmp_path / "photos" / "cat" / "1.jpg").write_bytes(b"")
     (tmp_path / "photos" / "labels.csv").write_text("a,b")
     assert not is_signals(tmp_path / "photos")
+    (tmp_path / "photos" / "cat" / "1 boxes.csv").write_text("1,2")  # notes among pictures
+    (tmp_path / "photos" / "cat" / "2.jpg").write_bytes(b"")
+    assert not is_signals(tmp_path / "photos")
+    assert not is_signals(tmp_path / "photos" / "cat")
     assert not is_signals("digits")
+    (tmp_path / "split" / "train" / "a").mkdir(parents=True)
+    assert not is_signals(tmp_path / "split")
+    (tmp_path / "split" / "train" / "b" / "deep").mkdir(parents=True)
+    (tmp_path / "split" / "train" / "b" / "deep" / "1.npy").write_bytes(b"")
+    assert is_signals(tmp_path / "split")
     refused(root, "has series (.csv, .tsv, .npy), not pictures", options=DataOptions())
     refused(tmp_path / "photos", "expected series, a folder for each class")
     refused("digits", "expected series")
@@ -272,8 +281,10 @@ def test_each_series_by_itself():
     out = prepared(torch.from_numpy(prepared.fitted(series))[None])[0].numpy()
     np.testing.assert_allclose(out[:, :3], ((series - series.mean(0)) / series.std(0)).T, rtol=1e-5)
     np.testing.assert_array_equal(out[:, 3:], 0)
-    constant = np.full((3, 2), 0.1)
-    assert not prepared(torch.from_numpy(prepared.fitted(constant))[None]).any(), "nothing, not enlarged rounding"
+    for length in range(1, 40):
+        wide = SignalPreprocessing(2, 40, "pad", "series")
+        constant = np.full((length, 2), 1 / 3) * [1, 1e5]
+        assert not wide(torch.from_numpy(wide.fitted(constant))[None]).any(), "nothing, not enlarged rounding"
 
 
 def test_the_training_split_alone_gives_mean_and_deviation(tmp_path):

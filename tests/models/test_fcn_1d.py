@@ -93,11 +93,11 @@ def test_glorot_weights_and_no_biases() -> None:
     [
         (
             lambda: build("convnet", size=(128,)),
-            "model 'convnet' takes pictures (height, width), the data are series (length)",
+            "model 'convnet' takes pictures (height, width) and was given series (length)",
         ),
         (
             lambda: build("fcn-1d", size=(8, 8)),
-            "model 'fcn-1d' takes series (length), the data are pictures (height, width)",
+            "model 'fcn-1d' takes series (length) and was given pictures (height, width)",
         ),
         (
             lambda: build("fcn-1d", size=(0,)),

@@ -13,7 +13,7 @@ from striate.errors import Interrupted
 from striate.training import ModelOptions, Run, fit, named_recipe, resume
 from striate.training import _checkpoint as checkpoint
 
-RECIPE = named_recipe("photos").replace(
+RECIPE = named_recipe("small-color-images").replace(
     model=ModelOptions("convnet", {"blocks": [[1, 4, 1]], "dropout": 0.3}), epochs=2, batch_size=8, ema=0.9
 )
 RECIPE = RECIPE.set(["data.size=12,12", "augmentation.crop=1", "augmentation.area=1,1", "augmentation.aspect=1"])

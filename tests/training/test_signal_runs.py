@@ -137,7 +137,7 @@ def test_tables_train_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (("--model", "convnet"), "model 'convnet' takes pictures (height, width), the data are series (length)"),
+        (("--model", "convnet"), "model 'convnet' takes pictures (height, width) and was given series (length)"),
         (("--set", "augmentation.flip=0.5"), "augmentation: flip is no change for signals"),
         (("--set", "data.size=8,8"), "data: size is a setting of pictures"),
         (("--recipe", "photos"), "has series (.csv, .tsv, .npy), not pictures: train with --recipe signals"),

@@ -35,3 +35,7 @@ def datasets(as_json: options.Json = False) -> None:
         typer.secho(known.name, bold=True)
         print(f"  {known.title}\n  licence: {known.licence}; download: {f'{size / 1e6:.0f} MB' if size else 'none'}")
     print("\nor a folder of images: FOLDER/CLASS/IMAGE, or FOLDER/{train,val,test}/CLASS/IMAGE")
+    print("or shards: FOLDER/{train,val,test}-NUMBER.tar, or a pattern or an address of such")
+    print(
+        "or series: FOLDER/CLASS/SERIES.csv (.tsv, .npy), or a table .csv or .tsv with a label and values in each row"
+    )

@@ -22,7 +22,9 @@ _SCENES = 8  # pictures with masks at a time: logits for every pixel are large
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A run folder or a bundle.", show_default=False)],
-    data: Annotated[str, typer.Argument(help="A known data set, a folder of images, or shards.", show_default=False)],
+    data: Annotated[
+        str, typer.Argument(help="A known data set, a folder of images, shards, or series.", show_default=False)
+    ],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     data_root: options.DataRoot = None,
     skip_unreadable: Annotated[

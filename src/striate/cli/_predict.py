@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def predict(
     bundle: Annotated[Path, typer.Argument(help="A bundle or a run folder.", show_default=False)],
     images: Annotated[
-        list[str], typer.Argument(help="Picture files, folders, patterns, or - for a list of them on standard input.")
+        list[str], typer.Argument(help="Files, folders, patterns, or - for a list of them on standard input.")
     ],
     top: Annotated[int, typer.Option(min=1, help="How many classes to tell per picture.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures per batch.")] = 64,
@@ -45,7 +45,7 @@ def predict(
         bool, typer.Option("--csv", help="Comma-separated values: path, label, probability, error.")
     ] = False,
 ) -> None:
-    """Predict the class of pictures, with calibrated probabilities; or, of a segmentation, the class of their pixels.
+    """Predict the class of pictures or series, with calibrated probabilities, or the classes of a picture's pixels.
 
     A picture that cannot be read is reported by name and the rest goes on; the exit code is then 1.
 

@@ -24,7 +24,7 @@ def train(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="A known data set (see `striate datasets`), a folder of images, or shards.", show_default=False
+            help="A known data set (see `striate datasets`), a folder of images, shards, or series.", show_default=False
         ),
     ] = None,
     model: Annotated[

@@ -58,7 +58,10 @@ def build(
         raise InputError(f"model {name!r}: a classifier needs at least 2 classes, got {classes}")
     if size is not None and len(size) != len(card(name).size):
         given = _WORDS.get(len(size), f"of {len(size)} axes")
-        raise InputError(f"model {name!r} takes {_WORDS[len(card(name).size)]}, the data are {given}: choose another")
+        raise InputError(
+            f"model {name!r} takes {_WORDS[len(card(name).size)]} and was given {given}: choose another network, or "
+            "other data"
+        )
     row = () if card(name).row is None else (card(name).row,)
     return cast("nn.Module", builder(*row, classes=classes, channels=channels, size=size, **options))
 

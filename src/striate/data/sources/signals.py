@@ -27,15 +27,17 @@ from striate.data._signals import SignalPreprocessing
 from striate.data._splits import ArraySplit, ImageSplit, content_digest
 from striate.data.sources.folder import divide, refusal
 from striate.data.sources.layout import PARTS, entries, list_parts
+from striate.data.sources.shard_index import PICTURES
 from striate.errors import InputError
 
+_PICTURES = frozenset(f".{ending}" for ending in PICTURES)
 _PART = re.compile(r"(?:.*[-_.])?(train|val|test)", re.IGNORECASE)
 
 
 def is_signals(where: str | Path) -> bool:
-    """Whether `where` means series: a .csv or .tsv file, or a folder of such, or one whose class folders hold series.
+    """Whether `where` means series: a .csv or .tsv file, a folder of such and no pictures, or class folders of series.
 
-    Of class folders the first file decides.
+    Of class folders the first that is not empty decides: whether it has more series than pictures.
     """
     path = Path(where)
     if path.is_file():
@@ -44,9 +46,14 @@ def is_signals(where: str | Path) -> bool:
         return False
     folders, files = entries(path)
     if not folders:
-        return any(Path(file).suffix.lower() in DELIMITERS for file in files)
-    first = next((file for name in folders for file in _files_below(path / name)), None)
-    return first is not None and first.suffix.lower() in SERIES_ENDINGS
+        endings = {Path(file).suffix.lower() for file in files}
+        return not endings.isdisjoint(DELIMITERS) and endings.isdisjoint(_PICTURES)
+    top = path / "train" if "train" in folders else path
+    for label in entries(top)[0]:
+        found = [file.suffix.lower() for file in _files_below(top / label)]
+        if found:
+            return sum(ending in SERIES_ENDINGS for ending in found) > sum(ending in _PICTURES for ending in found)
+    return False
 
 
 def open_signals(
