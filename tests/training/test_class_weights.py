@@ -7,7 +7,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from striate.errors import InputError
 from striate.training import LossOptions, named_recipe
-from striate.training._class_weights import class_weights
+from striate.training._class_weights import class_weights, told_weights
 from striate.training._losses import make_loss
 
 COUNTS = np.array([3, 40, 17])
@@ -45,6 +45,14 @@ def test_the_weighted_loss_is_the_weighted_mean_over_the_split_however_it_is_div
     order = torch.randperm(60, generator=generator)
     parts = [loss(logits[k], labels[k]) for k in order.split(12)]
     assert torch.stack(parts).mean().item() == pytest.approx(each.mean().item(), rel=1e-6)
+
+
+def test_weights_are_told_from_the_heaviest_on_and_of_many_classes_some() -> None:
+    assert told_weights({"cat": 0.5, "dog": 2.0}) == "dog 2, cat 0.5"
+    assert told_weights({f"c{k}": float(k) for k in range(20)}) == (
+        "c19 19, c18 18, c17 17, c16 16, c15 15, c14 14, ... 8 more, in run.json ..., "
+        "c5 5, c4 4, c3 3, c2 2, c1 1, c0 0"
+    )
 
 
 @pytest.mark.parametrize(

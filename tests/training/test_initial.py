@@ -224,7 +224,11 @@ def test_other_preprocessing_and_other_names_of_classes_are_told(room: Path, tmp
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("absent.pt", None, "no such file"),
+        (
+            "absent.pt",
+            None,
+            r"no such file or folder; give the folder of a run, a bundle \(.striate\) or a file of weights",
+        ),
         ("empty.pt", b"", "the file is empty"),
         ("text.pt", b"no weights at all", "not a file of weights"),
         ("cut.striate", "bundle", "damaged"),

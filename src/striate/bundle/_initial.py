@@ -4,6 +4,7 @@ from pathlib import Path
 
 from striate.bundle._archive import is_archive
 from striate.bundle._bundle import load
+from striate.errors import InputError
 from striate.files import sha256_of
 from striate.models._weight_files import Weights
 from striate.training import InitialWeights, ModelOptions, Origin
@@ -15,6 +16,11 @@ def initial_weights(path: str | Path) -> InitialWeights:
     Files are safetensors, or state dicts that torch.save wrote (see `striate.models.load_weights`). Raises InputError.
     """
     path = Path(path)
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file or folder; give the folder of a run, a bundle (.striate) or a file of weights "
+            "(safetensors, or a state dict of PyTorch)"
+        )
     if path.is_dir():
         return InitialWeights.of_run(path)
     if not is_archive(path):

@@ -14,7 +14,7 @@ from striate.evaluation import Evaluation, SceneEvaluation
 from striate.files import write_json
 from striate.runtime import RuntimeOptions, busy, recorded
 from striate.training import _checkpoint as checkpoint
-from striate.training._class_weights import class_weights
+from striate.training._class_weights import class_weights, told_weights
 from striate.training._disk import require_room
 from striate.training._forecast import note_taken, read_forecast
 from striate.training._initial import InitialWeights
@@ -159,8 +159,7 @@ def _begun(
     in_loss = class_weights(recipe.loss.class_weights, task_of(recipe, data).class_counts())
     if in_loss is not None:
         derived["class_weights"] = dict(zip(data.classes, in_loss.tolist(), strict=True))
-        told = ", ".join(f"{name} {weight:.3g}" for name, weight in derived["class_weights"].items())
-        listener.note(f"weights of the classes in the loss: {told}")
+        listener.note(f"weights of the classes in the loss: {told_weights(derived['class_weights'])}")
     by_layer = recipe.freeze or recipe.optimizer.layer_decay != 1.0
     if weights is None and not by_layer:
         return replace(run, derived=derived), None

@@ -28,11 +28,12 @@ def mix(
 ) -> tuple[Tensor, Tensor]:
     """Return pictures or series mixed with partners from the batch, and targets N x K: the share of each class.
 
-    A picture's partner is the next one in an order of the batch that is a function of (seed, epoch, keys), so nobody is
-    its own; the last one's is the first. "mixup" (Zhang et al. 2018): x = lam x + (1 - lam) x_partner. "cutmix" (Yun et
-    al. 2019): a rectangle of 1 - lam of the picture is the partner's, and what is cut off at the border makes lam
-    larger. lam is drawn from Beta(alpha, alpha) for each picture. With both, each picture has the one or the other with
-    equal chance. `partner` gives the rows of the partners of the first pictures, if only these are to be mixed.
+    A picture's partner is the next one in an order of the batch that is a function of (seed, epoch, keys), the last
+    one's is the first; so nobody is its own but in a batch of one. "mixup" (Zhang et al. 2018): x = lam x + (1 - lam)
+    x_partner. "cutmix" (Yun et al. 2019): a rectangle of 1 - lam of the picture is the partner's, and what is cut off
+    at the border makes lam larger. lam is drawn from Beta(alpha, alpha) for each picture. With both, each picture has
+    the one or the other with equal chance. `partner`: the rows of the partners of the first pictures, if only these are
+    to be mixed.
     """
     if partner is None:
         partner = partners(keys, seed=seed, epoch=epoch)
@@ -65,7 +66,7 @@ def beta(alpha: float, unit: NDArray[np.float64]) -> Shares:
     """Return numbers of the distribution Beta(alpha, alpha) made of uniform ones, by its inverse."""
     from scipy.special import betaincinv
 
-    shares: Shares = betaincinv(alpha, alpha, unit + 2.0**-54)  # the middle of each step: never 0 or 1
+    shares: Shares = betaincinv(alpha, alpha, unit + 2.0**-54)  # the middle of each step
     return shares
 
 
