@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from commands import striate
-from pictures import write_idx, write_photos
+from pictures import write_idx, write_photos, write_scenes
 from striate.training.recipes import _choice
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +20,7 @@ PAGES = (
     "docs/training.md",
     "docs/data.md",
     "docs/signals.md",
+    "docs/segmentation.md",
     "docs/doctor.md",
     "docs/inspect.md",
     "docs/recipes.md",
@@ -38,7 +39,8 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the pages speak of: photos/, mnist/ and scan.png."""
+    """A folder with what the pages speak of: photos/, scenes/, mnist/ and scan.png."""
+    write_scenes(tmp_path / "scenes", count=6)
     write_photos(tmp_path / "photos", per_class=6)
     (tmp_path / "mnist").mkdir()
     for name, count in (("train", 60), ("t10k", 20)):
