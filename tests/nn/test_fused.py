@@ -207,6 +207,19 @@ def test_memory_is_kept_apart_as_long_as_it_is_needed():
             assert torch.equal(torch.autograd.grad(y, weight, grad, retain_graph=True)[0], wanted)
 
 
+def test_memory_of_several_sizes_is_used_again():
+    """The smaller ones lie first among what is free, and are left there by a batch that is larger."""
+    model = build("lenet5-modern", channels=1)
+    one = Fused(model, (1, 32, 32))
+    sizes = (4, 60, 4, 60)
+    expected = [results(Fused(model, (1, 32, 32)), model, normal(size, 1, 32, 32)) for size in sizes]
+    held = [one(normal(size, 1, 32, 32)) for size in sizes[:2]]
+    del held
+    for size, wanted in zip(sizes, expected, strict=True):
+        assert all(map(torch.equal, results(one, model, normal(size, 1, 32, 32)), wanted))
+    assert len(one.network.free) == 2
+
+
 def test_parts_that_are_not_trained_have_no_gradient():
     model = spread(nn.Sequential(Conv(1, 4, 3), nn.Tanh(), Conv(4, 3, 3), nn.Flatten(), nn.Linear(12, 2)))
     model[0].requires_grad_(False)

@@ -28,7 +28,9 @@ class Network(nn.Module):
 
 def outputs_and_loss(model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     run, device = SimpleNamespace(runtime=Runtime()), torch.device("cpu")
-    trainer: Any = SimpleNamespace(model=model, task=SimpleNamespace(loss=cross_entropy), run=run, device=device)
+    trainer: Any = SimpleNamespace(
+        model=model, network=model, task=SimpleNamespace(loss=cross_entropy), run=run, device=device
+    )
     return Trainer.outputs_and_loss(trainer, x, labels)
 
 

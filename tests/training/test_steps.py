@@ -85,7 +85,7 @@ def test_parts_are_as_equal_as_can_be(digits: Any, size: int, micro: int, sizes:
 
 def test_parts_of_one_picture_and_batch_normalisation(digits: Any) -> None:
     made = trainer(BASE.replace(micro_batch=1), digits)
-    made.model = nn.Sequential(nn.Flatten(), nn.Linear(1024, 10), nn.BatchNorm1d(10))
+    made.model = made.network = nn.Sequential(nn.Flatten(), nn.Linear(1024, 10), nn.BatchNorm1d(10))
     with pytest.raises(StriateError, match=r"normalisation needs more than one value .* --set micro_batch=2"):
         made.outputs_and_loss(torch.zeros(1, 1, 32, 32), torch.tensor([0]))
 

@@ -70,9 +70,6 @@ def _from_catalog(name: str, given: dict[str, Any]) -> "nn.Module":
 
     from striate.models import build
 
-    if "size" in given and len(given["size"]) != len(known.size):
-        what = "height and width, such as 224,224" if len(known.size) == 2 else "the length of series, such as 128"
-        raise InputError(f"inspect: --size must be {what}, got {','.join(map(str, given['size']))!r}")
     usual: dict[str, Any] = {"classes": known.classes, "channels": known.channels, "size": known.size}
     with torch.device("meta"):  # no numbers: building takes no time and no memory
         return build(name, **(usual | given))

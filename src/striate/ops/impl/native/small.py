@@ -119,10 +119,8 @@ class _Kept:
 
     def __init__(self, free: list[tuple[int, Tensor]], size: int) -> None:
         self.free, self.width = free, panel()
-        fitting = [one for one in free if one[0] == self.width and one[1].numel() >= size]
-        if fitting:
-            free.remove(fitting[0])
-        self.tensor = fitting[0][1] if fitting else torch.zeros(size)
+        fitting = [k for k, (width, tensor) in enumerate(free) if width == self.width and tensor.numel() >= size]
+        self.tensor = free.pop(fitting[0])[1] if fitting else torch.zeros(size)
 
     def __del__(self) -> None:
         self.free.append((self.width, self.tensor))
