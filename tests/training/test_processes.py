@@ -38,7 +38,7 @@ from striate.training.processes import (
     Processes,
     joined,
     logits_together,
-    own_part,
+    own_rows,
     share_batch_norm,
     share_of,
 )
@@ -241,7 +241,7 @@ def test_batch_norm_is_of_the_whole_batch(count: int) -> None:
     np.testing.assert_allclose(seen[0][4], model.eval()(x[:1]).detach(), **close)
 
 
-def test_batch_norm_of_one_value_is_refused_in_all_and_alone_it_is_of_the_own_part() -> None:
+def test_batch_norm_of_one_value_is_refused_in_all_and_alone_it_is_of_the_own_rows() -> None:
     def work(processes: Processes) -> Any:
         norm = nn.BatchNorm1d(2)
         share_batch_norm(norm, processes)
@@ -305,11 +305,11 @@ def test_a_split_is_judged_to_the_last_sample(count: int) -> None:
     whole = predict_logits(model, split, data.preprocessing, batch_size=2)
 
     def work(processes: Processes) -> Any:
-        return own_part(split, 2).ids, logits_together(model, split, data.preprocessing, batch_size=2)
+        return own_rows(count, 2).tolist(), logits_together(model, split, data.preprocessing, batch_size=2)
 
     for size in (2, 3):
         seen = no_errors(in_world(size, work))
-        assert [name for ids, _ in seen for name in ids] == split.ids
+        assert [row for rows, _ in seen for row in rows] == list(range(count))
         assert all(logits.tobytes() == whole.tobytes() for _, logits in seen)
 
 

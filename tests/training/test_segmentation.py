@@ -11,10 +11,20 @@ import pytest
 import torch
 from PIL import Image
 from torch.nn.functional import cross_entropy, interpolate
+from worlds import in_world
 
 from pictures import write_photos, write_scenes
 from striate.bundle import initial_weights, load, prepare, save_trained, verify
-from striate.data import VOID, Augmentation, DataOptions, decode_image, open_data, require_scenes, shuffled
+from striate.data import (
+    VOID,
+    Augmentation,
+    DataOptions,
+    decode_image,
+    open_data,
+    require_pictures,
+    require_scenes,
+    shuffled,
+)
 from striate.errors import Diverged, InputError
 from striate.evaluation import SceneEvaluation, judge_scenes
 from striate.models import build, card, names
@@ -38,6 +48,7 @@ from striate.training import (
 from striate.training import _checkpoint as checkpoint
 from striate.training._losses import make_pixel_loss
 from striate.training._task import Segmentation
+from striate.training.processes import Processes
 
 RECIPE = Recipe(
     name="tiny",
@@ -104,6 +115,32 @@ def test_resume_is_exact_at_any_step(tmp_path: Path, scenes: Path, finished: Pat
     assert timeless(tmp_path / "run") == timeless(finished)
     for name in ("evaluation.json", "error_terms.jsonl"):
         assert (tmp_path / "run" / name).read_text() == (finished / name).read_text()
+
+
+def test_three_processes_train_and_judge_as_one(tmp_path: Path, scenes: Path) -> None:
+    """The loss is a mean over the known pixels of all, however they are spread; every pixel is judged once."""
+    recipe = RECIPE.set(["epochs=1", "model.options.dropout=0", "batch_size=5", "optimizer.name=sgd"])
+    one = fit(recipe, str(scenes), tmp_path / "one", threads=1, error_terms=False)
+
+    def work(processes: Processes) -> Any:
+        trained = fit(recipe, str(scenes), tmp_path / "three", threads=1, error_terms=False)
+        return trained.evaluation.to_json()
+
+    first, *others = in_world(3, work)
+    assert others == [first, first]
+    assert first["total"] == one.evaluation.total
+    ours, theirs = last_weights(tmp_path / "three"), last_weights(tmp_path / "one")
+    for name in (name for name in theirs if not name.startswith("optimizer")):
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-6)
+    mine, other = timeless(tmp_path / "three"), timeless(tmp_path / "one")
+    assert [row["train_loss"] for row in mine] == pytest.approx([row["train_loss"] for row in other], rel=1e-5)
+
+    model, data = build("fcn-32s", classes=3, channels=3, width=0.05).eval(), one.data
+    split, preprocessing = require_scenes(data.splits["train"]), require_pictures(data.preprocessing)
+    alone = judge_scenes(model, split, preprocessing, data.classes, batch_size=2)
+    task = Segmentation(recipe, data)
+    seen = in_world(3, lambda processes: task._judge(model, split, 2).to_json())
+    assert seen == [alone.to_json()] * 3, "to the last bit"
 
 
 def test_other_augmentation_gives_other_weights(tmp_path: Path, scenes: Path) -> None:

@@ -8,7 +8,15 @@ from striate.evaluation._features import penultimate_features
 from striate.evaluation._overlay import overlay, scene_views
 from striate.evaluation._predict import logits_of, predict_logits
 from striate.evaluation._report import write_report
-from striate.evaluation._scenes import PoorPicture, RegionScore, SceneEvaluation, judge_scenes
+from striate.evaluation._scenes import (
+    PoorPicture,
+    RegionScore,
+    SceneCounts,
+    SceneEvaluation,
+    count_scenes,
+    evaluation_of,
+    judge_scenes,
+)
 from striate.evaluation._text import duration, percent, printable
 
 __all__ = [
@@ -19,10 +27,13 @@ __all__ = [
     "Mistake",
     "PoorPicture",
     "RegionScore",
+    "SceneCounts",
     "SceneEvaluation",
     "Series",
+    "count_scenes",
     "dense_logits",
     "duration",
+    "evaluation_of",
     "fit_temperature",
     "judge",
     "judge_scenes",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -145,6 +145,13 @@ class SceneEvaluation:
             raise InputError(f"evaluation: not a description this version understands ({error})") from error
 
 
+class SceneCounts(NamedTuple):
+    """What was counted of some pictures of a split, in its order; counts of parts add up to those of the whole."""
+
+    confusion: Counts  # K x K pixels
+    pictures: npt.NDArray[np.float64]  # N x 4: loss and known pixels at the network's size, right and known at its own
+
+
 def judge_scenes(
     model: "nn.Module",
     split: "SceneSplit",
@@ -156,41 +163,62 @@ def judge_scenes(
 ) -> SceneEvaluation:
     """Measure a network on pictures with masks: its logits at each picture's own size against the mask as it is stored.
 
-    Memory does not grow with the number of pictures. `progress(done, total, what)` is called after each batch. Raises
-    InputError for no pictures, for no known pixel, and for logits that are not finite.
+    Memory does not grow with the size of the pictures' masks. `progress(done, total, what)` is called after each batch.
+    Raises InputError for no pictures, for no known pixel, and for logits that are not finite.
     """
+    rows = np.arange(len(split))
+    counts = count_scenes(model, split, rows, preprocessing, classes, batch_size=batch_size, progress=progress)
+    return evaluation_of(counts, split, classes)
+
+
+def count_scenes(
+    model: "nn.Module",
+    split: "SceneSplit",
+    rows: npt.ArrayLike,
+    preprocessing: "Preprocessing",
+    classes: "ClassMap",
+    *,
+    batch_size: int,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> SceneCounts:
+    """Count for the pictures at `rows` of a split what `evaluation_of` needs of all; raises as `judge_scenes` does."""
     import torch
     from torch.nn.functional import cross_entropy
 
     from striate.data import VOID, batches
 
-    if not len(split):
-        raise InputError("judge: there is nothing to judge, the split has no pictures; give it at least one")
+    own = np.asarray(rows, np.int64)
     confusion = np.zeros((len(classes), len(classes)), np.int64)
-    losses, known, done = 0.0, 0, 0
-    worst: list[PoorPicture] = []
-    for rows, images, targets in batches(split, np.arange(len(split)), batch_size):
+    pictures: list[tuple[float, int, int, int]] = []
+    for indices, images, targets in batches(split, own, batch_size):
         logits = dense_logits(model, images.numpy(), preprocessing)
-        _require_finite(logits.isfinite().flatten(1).all(1).tolist(), [split.ids[k] for k in rows])
+        _require_finite(logits.isfinite().flatten(1).all(1).tolist(), [split.ids[k] for k in indices])
         if logits.shape[1] != len(classes):
             raise InputError(f"judge: expected logits of {len(classes)} classes, got {logits.shape[1]}")
         wanted = targets.to(logits.device, torch.int64)
-        for row, scores, target in zip(rows.tolist(), logits, wanted, strict=True):
-            losses += float(cross_entropy(scores[None], target[None], ignore_index=VOID, reduction="sum"))
+        for row, scores, target in zip(indices.tolist(), logits, wanted, strict=True):
+            loss = float(cross_entropy(scores[None], target[None], ignore_index=VOID, reduction="sum"))
             truth = split.truth(row)
             counts = count_pixels(truth, mask_of(scores, (truth.shape[0], truth.shape[1]), preprocessing), len(classes))
             confusion += counts
-            if counts.sum():
-                worst.append(PoorPicture(row, split.ids[row], int(np.trace(counts)), int(counts.sum())))
-        known += int((wanted != VOID).sum())
-        worst = sorted(worst, key=lambda picture: (picture.accuracy, picture.index))[:WORST]
-        done += len(rows)
+            pictures.append((loss, int((target != VOID).sum()), int(np.trace(counts)), int(counts.sum())))
         if progress is not None:
-            progress(done, len(split), "evaluating")
-    if not confusion.sum():
+            progress(len(pictures), len(own), "evaluating")
+    return SceneCounts(confusion, np.asarray(pictures, np.float64).reshape(-1, 4))
+
+
+def evaluation_of(counts: SceneCounts, split: "SceneSplit", classes: "ClassMap") -> SceneEvaluation:
+    """Return what the counts of all pictures of a split are worth; raises InputError if there are none."""
+    if not len(split):
+        raise InputError("judge: there is nothing to judge, the split has no pictures; give it at least one")
+    if not counts.confusion.sum():
         raise InputError("judge: there is nothing to judge, every pixel of the masks is void")
-    table = tuple(tuple(row) for row in confusion.tolist())
-    return SceneEvaluation(classes.names, len(split), table, losses / max(known, 1), tuple(worst))
+    table = tuple(tuple(row) for row in counts.confusion.tolist())
+    losses, known, right, total = counts.pictures.T
+    poor = [PoorPicture(k, split.ids[k], int(right[k]), int(total[k])) for k in np.flatnonzero(total).tolist()]
+    worst = sorted(poor, key=lambda picture: (picture.accuracy, picture.index))[:WORST]
+    nll = sum(losses.tolist()) / max(known.sum(), 1.0)
+    return SceneEvaluation(classes.names, len(split), table, float(nll), tuple(worst))
 
 
 def count_pixels(truth: npt.NDArray[np.uint8], found: npt.NDArray[np.uint8], classes: int) -> Counts:

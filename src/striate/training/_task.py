@@ -25,12 +25,20 @@ from striate.data import (
 )
 from striate.data._randomness import Keys
 from striate.errors import InputError
-from striate.evaluation import Evaluation, SceneEvaluation, fit_temperature, judge, judge_scenes
+from striate.evaluation import (
+    Evaluation,
+    SceneCounts,
+    SceneEvaluation,
+    count_scenes,
+    evaluation_of,
+    fit_temperature,
+    judge,
+)
 from striate.models import card
 from striate.training._class_weights import class_weights
 from striate.training._losses import make_loss, make_pixel_loss
 from striate.training._recipe import Recipe
-from striate.training.processes import logits_together
+from striate.training.processes import current, logits_together, own_rows
 
 
 class Validation(NamedTuple):
@@ -193,8 +201,18 @@ class Segmentation(Task):
     def _judge(
         self, model: nn.Module, split: ImageSplit, batch_size: int, progress: Progress | None = None
     ) -> SceneEvaluation:
-        scenes, classes = require_scenes(split), self.data.classes
-        return judge_scenes(model, scenes, self.preprocessing, classes, batch_size=batch_size, progress=progress)
+        scenes, classes, processes = require_scenes(split), self.data.classes, current()
+        own = count_scenes(
+            model,
+            scenes,
+            own_rows(len(scenes), batch_size),
+            self.preprocessing,
+            classes,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        counts = SceneCounts(processes.sum_counts(own.confusion), processes.in_order(own.pictures))
+        return evaluation_of(counts, scenes, classes)
 
 
 def task_of(recipe: Recipe, data: ImageData) -> Task:

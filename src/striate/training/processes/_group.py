@@ -25,6 +25,7 @@ LAST_WORDS = timedelta(seconds=20)  # torchrun ends who is left 30 seconds after
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _KINDS = {kind.__name__: kind for kind in (StriateError, InputError, Diverged, Interrupted)}
 Rows = TypeVar("Rows", bound=NDArray[Any])
+Number = TypeVar("Number", np.float32, np.float64)
 
 
 class Processes:
@@ -84,15 +85,16 @@ class Processes:
         dist.all_reduce(total)
         return np.asarray(total.numpy())
 
-    def in_order(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def in_order(self, rows: NDArray[Number]) -> NDArray[Number]:
         """Return the rows of all processes one after the other, for all; each brings any number, even none."""
         if self.size == 1:
             return rows
         counts = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
         dist.all_gather(counts, torch.tensor([len(rows)]))
         most = max(int(count) for count in counts)
-        padded = torch.zeros((most, *rows.shape[1:]), dtype=torch.float32)
-        padded[: len(rows)] = torch.from_numpy(rows)
+        own = torch.from_numpy(rows)
+        padded = own.new_zeros(most, *rows.shape[1:])
+        padded[: len(rows)] = own
         parts = [torch.empty_like(padded) for _ in range(self.size)]
         dist.all_gather(parts, padded)
         return np.concatenate([part[: int(count)].numpy() for part, count in zip(parts, counts, strict=True)])

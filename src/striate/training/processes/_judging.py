@@ -9,16 +9,13 @@ from striate.evaluation import predict_logits
 from striate.training.processes._group import current
 
 
-def own_part(split: ImageSplit, batch_size: int) -> ImageSplit:
-    """Return the samples that this process judges: whole batches, as one process would make them.
+def own_rows(total: int, batch_size: int) -> NDArray[np.int64]:
+    """Return which of `total` samples this process judges: whole batches, as one process would make them.
 
     So each process computes what one process would compute, on a CPU to the last bit.
     """
-    processes = current()
-    if processes.size == 1:
-        return split
-    first, last = processes.part_of(-(-len(split) // batch_size))
-    return split.subset(np.arange(min(first * batch_size, len(split)), min(last * batch_size, len(split))))
+    first, last = current().part_of(-(-total // batch_size))
+    return np.arange(min(first * batch_size, total), min(last * batch_size, total))
 
 
 def logits_together(
@@ -33,5 +30,5 @@ def logits_together(
 
     It is `predict_logits`, each process doing its own part.
     """
-    own = own_part(split, batch_size)
+    own = split if current().size == 1 else split.subset(own_rows(len(split), batch_size))
     return current().in_order(predict_logits(model, own, preprocessing, batch_size=batch_size, progress=progress))
