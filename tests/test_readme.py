@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
 PAGES = (
     "docs/training.md",
+    "docs/scaling.md",
     "docs/data.md",
     "docs/signals.md",
     "docs/segmentation.md",

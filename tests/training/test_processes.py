@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,6 +22,7 @@ from striate.data import DataOptions, ImageData, open_data
 from striate.errors import Diverged, InputError, Interrupted, StriateError
 from striate.evaluation import predict_logits
 from striate.training import (
+    Listener,
     LossOptions,
     ModelOptions,
     OptimizerOptions,
@@ -367,6 +369,40 @@ def train_interrupted(recipe: Recipe, folder: Path, size: int) -> list[Any]:
     with pytest.raises(Interrupted) as caught:
         train(recipe, folder, 1, stop_at=3)
     return [caught.value]
+
+
+def test_another_number_of_processes_is_said(tmp_path: Path, whole: dict[str, Path]) -> None:
+    folder = shutil.copytree(whole["lenet"], tmp_path / "run")
+    assert json.loads((folder / "environment.json").read_text())["processes"] == "1"
+
+    class Notes(Listener):
+        def __init__(self) -> None:
+            self.notes: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    def work(processes: Processes) -> list[str]:
+        listener = Notes()
+        resume(folder, listener=listener, error_terms=False)
+        return listener.notes
+
+    first, second = no_errors(in_world(2, work))
+    assert first[0] == "this run began in 1 process and goes on in 2: the same training up to rounding"
+    assert second == []
+
+
+def test_a_group_that_is_there_is_used() -> None:
+    def work() -> list[float]:
+        torch.distributed.init_process_group("gloo")
+        with joined() as processes, joined() as again:
+            assert again is processes
+            total = processes.sums(processes.rank, processes.size)
+        assert torch.distributed.is_initialized()
+        torch.distributed.destroy_process_group()
+        return total
+
+    assert start_world(2, work) == [[1.0, 4.0]] * 2
 
 
 def test_dropout_differs_between_processes_and_steps(tmp_path: Path) -> None:

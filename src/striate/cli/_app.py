@@ -81,7 +81,7 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv[1:2]
     _before_torch()
     errors = sys.stderr
-    if os.environ.get("RANK", "0") != "0":  # of several processes one speaks
+    if "train" in sys.argv[1:3] and os.environ.get("RANK", "0") != "0":  # of several processes one speaks
         sys.stdout = sys.stderr = io.StringIO()
     try:
         app()

@@ -127,6 +127,12 @@ def resume(
     listener = (listener or Listener()) if processes.first else Listener()
     run = Run.open(folder, processes)
     processes.device(require_device(run.device))
+    began = run.environment().get("processes", "1")
+    if began != str(processes.size):
+        listener.note(
+            f"this run began in {began} process{'' if began == '1' else 'es'} and goes on in {processes.size}: "
+            "the same training up to rounding"
+        )
     recorded(run.runtime.to_json(), run.device)
     root = data_root or (Path(run.data_root) if run.data_root else None)
     kept = Path(run.cache) if run.cache and cache is None else cache

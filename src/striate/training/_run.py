@@ -19,7 +19,7 @@ from striate.files import PART, write_json, write_text
 from striate.runtime import Runtime, processor
 from striate.training import _checkpoint as checkpoint
 from striate.training._recipe import Recipe, differences
-from striate.training.processes import Processes
+from striate.training.processes import Processes, current
 
 FORMAT = 1
 TESTS = "tests.jsonl"
@@ -116,7 +116,7 @@ class Run:
         if first is not None:
             checkpoint.save_step(self.checkpoints, 0, first.tensors, first.state)
         write_json(self.folder / "recipe.json", self.recipe.to_json())
-        write_json(self.folder / "environment.json", environment())
+        write_json(self.folder / "environment.json", {**environment(), "processes": str(current().size)})
         write_json(
             self.folder / "run.json",
             {

@@ -38,6 +38,7 @@ class Processes:
     def __init__(self, rank: int = 0, size: int = 1, store: Store | None = None) -> None:
         self.rank, self.size = rank, size
         self.apart = False  # within `alone`
+        self.on_gpu = False
         self._store = store  # where the processes leave word of how they ended; it outlives the connections
         self._settled: BaseException | None = None
 
@@ -173,6 +174,7 @@ class Processes:
                 f"fewer (torchrun --nproc-per-node {gpus}), or train with --device cpu"
             )
         torch.cuda.set_device(local)
+        self.on_gpu = True
         return f"cuda:{local}"
 
     @contextmanager
@@ -226,7 +228,7 @@ class Processes:
         After a failure the first process leaves before the others, having left word in the run; torchrun would end it
         otherwise. Where it holds the store it waits until they know.
         """
-        if not failed or not torch.cuda.is_available():  # on GPUs it may wait for ever; there the process's end closes
+        if not failed or not self.on_gpu:  # GPUs may wait for ever for what does not come: there the end closes all
             dist.destroy_process_group()
         if not failed or self._store is None:
             return
@@ -254,14 +256,16 @@ def current() -> Processes:
 def joined() -> Iterator[Processes]:
     """Meet the other processes that torchrun has started, for the time of the block; alone if there are none.
 
-    Within another such block it is that one's. gloo connects CPUs, NCCL GPUs. Raises InputError if the environment
-    says of several processes and not where they meet, StriateError if they cannot be reached.
+    Within another such block it is that one's, and a group that the program has set up itself is used. gloo connects
+    CPUs, NCCL GPUs. Raises InputError if the environment says of several processes and not where they meet,
+    StriateError if they cannot be reached.
     """
     global _current  # noqa: PLW0603
-    if _current is not _alone or os.environ.get("WORLD_SIZE", "1") == "1":
+    own = not dist.is_initialized()
+    if _current is not _alone or (own and os.environ.get("WORLD_SIZE", "1") == "1"):
         yield _current
         return
-    _current = processes = _meet()
+    _current = processes = _meet() if own else Processes(dist.get_rank(), dist.get_world_size())
     failed = True
     try:
         with processes.ending_together():
@@ -270,7 +274,8 @@ def joined() -> Iterator[Processes]:
             failed = False
     finally:
         _current = _alone
-        processes._leave(failed=failed)
+        if own:
+            processes._leave(failed=failed)
 
 
 def _meet() -> Processes:
