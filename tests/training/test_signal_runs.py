@@ -3,7 +3,10 @@
 import base64
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -109,7 +112,7 @@ def test_mistakes_are_drawn_as_lines(root: Path, tmp_path: Path) -> None:
     mistakes = json.loads((tmp_path / "run" / "evaluation.json").read_text())["worst"]
     assert len(drawn) == len(mistakes) > 0
     svg = base64.b64decode(drawn[0]).decode()
-    assert svg.count("<polyline") == 2
+    assert len(ElementTree.fromstring(svg).findall("{http://www.w3.org/2000/svg}polyline")) == 2
     assert "nan" not in svg
     assert "moments" in page
 
@@ -160,3 +163,11 @@ def test_a_network_for_series_refuses_pictures(tmp_path: Path) -> None:
     assert "digits: expected series" in outcome.err
     outcome = striate("doctor", write_folders(tmp_path / "series"))
     assert "has series, checked when they are opened" in outcome.err
+
+
+@pytest.mark.slow
+def test_the_example_holds_its_claim() -> None:
+    """A minute on one core."""
+    program = Path(__file__).parents[2] / "examples" / "cylinder_bell_funnel.py"
+    done = subprocess.run([sys.executable, program, "--seeds", "1"], capture_output=True, text=True, check=True)
+    assert "network: mean 9" in done.stdout
