@@ -85,7 +85,7 @@ def test_a_finished_run_can_be_resumed_and_says_the_same(trained: tuple[Path, Ou
 
 def test_evaluate_a_run_equals_what_training_said(trained: tuple[Path, Outcome]) -> None:
     run = trained[0]
-    code, out, err = striate("evaluate", run, "digits", "--json")
+    code, out, err = striate("evaluate", run, "digits", "--json", "--batch-size", 32)  # as in training: equal rounding
     assert code == 0, err
     recorded = json.loads((run / "evaluation.json").read_text())
     assert {k: v for k, v in json.loads(out).items() if k not in {"unreadable", "excluded"}} == {

@@ -29,6 +29,7 @@ from striate.errors import Diverged, InputError
 from striate.evaluation import SceneEvaluation, judge_scenes
 from striate.models import build, card, names
 from striate.models.dense_crf import refine
+from striate.runtime import RuntimeOptions
 from striate.training import (
     Interrupted,
     LossOptions,
@@ -120,10 +121,11 @@ def test_resume_is_exact_at_any_step(tmp_path: Path, scenes: Path, finished: Pat
 def test_three_processes_train_and_judge_as_one(tmp_path: Path, scenes: Path) -> None:
     """The loss is a mean over the known pixels of all, however they are spread; every pixel is judged once."""
     recipe = RECIPE.set(["epochs=1", "model.options.dropout=0", "batch_size=5", "optimizer.name=sgd"])
-    one = fit(recipe, str(scenes), tmp_path / "one", threads=1, error_terms=False)
+    how: Any = {"threads": 1, "error_terms": False, "runtime": RuntimeOptions("high")}  # bfloat16 rounds more coarsely
+    one = fit(recipe, str(scenes), tmp_path / "one", **how)
 
     def work(processes: Processes) -> Any:
-        trained = fit(recipe, str(scenes), tmp_path / "three", threads=1, error_terms=False)
+        trained = fit(recipe, str(scenes), tmp_path / "three", **how)
         return trained.evaluation.to_json()
 
     first, *others = in_world(3, work)
@@ -169,7 +171,8 @@ def test_what_the_run_says_is_what_its_weights_do(scenes: Path, finished: Path) 
     known = sum(int((np.asarray(Image.open(scenes / scene.mask)) != 255).sum()) for scene in test.scenes)
     assert written["total"] == known, "all known pixels of the files, at their own size"
     assert written["best_epoch"] == 1 + np.argmax([row["val_miou"] for row in timeless(finished)])
-    val = judge_scenes(model, require_scenes(data.splits["val"]), data.preprocessing, data.classes, batch_size=4)
+    with run.runtime.applied():  # validation computes as training does, in bfloat16 where that is fast
+        val = judge_scenes(model, require_scenes(data.splits["val"]), data.preprocessing, data.classes, batch_size=4)
     row = timeless(finished)[written["best_epoch"] - 1]
     assert (row["val_miou"], row["val_accuracy"]) == (val.mean_iou, val.accuracy)
     assert row["val_loss"] == pytest.approx(val.nll, rel=1e-5)
@@ -345,7 +348,8 @@ def test_a_step_in_parts_is_the_step_of_the_whole(tmp_path: Path, scenes: Path) 
         recipe = RECIPE.set([f"micro_batch={size}", "model.options.dropout=0", "augmentation.shift=0.3"])
         folders.append(tmp_path / str(size))
         with pytest.raises(Interrupted):
-            fit(recipe, str(scenes), folders[-1], threads=1, error_terms=False, stop=stop_at(2))
+            runtime = RuntimeOptions("high")  # bfloat16 rounds more coarsely
+            fit(recipe, str(scenes), folders[-1], threads=1, error_terms=False, stop=stop_at(2), runtime=runtime)
     whole, parts = (checkpoint.latest(folder / "checkpoints") for folder in folders)
     assert whole is not None
     assert parts is not None
