@@ -2,13 +2,14 @@
 
     python benchmarks/loading.py --write docs/performance.md
 
-Writes photograph-like JPEGs of 500 x 375 into a temporary folder (or takes `--folder`, with a folder per class), then
-runs each way in processes of its own, in shuffled rounds: opening the data, two epochs of batches of 64, augmented and
-standardised as a network takes them. The peer is what people write: a Dataset that opens, converts, crops at random,
-resizes, flips and normalises with Pillow, and a DataLoader with one worker process per core, which stay for all epochs.
-Striate decodes to a canvas of 128 x 128 and cuts its windows there. Printed are medians and extremes over the rounds:
-seconds to the first batch; pictures per second and processor time per picture in the second epoch, workers included;
-and the most memory that the process and its workers held at once (proportional set size: what is shared counts once).
+Writes photograph-like JPEGs, small ones as data sets have them and large ones as cameras make them, into temporary
+folders (or takes `--folder`, with a folder per class), then runs each way in processes of its own, in shuffled rounds:
+opening the data, two epochs of batches of 64, augmented and standardised as a network takes them. The peer is what
+people write: a Dataset that opens, converts, crops at random, resizes, flips and normalises with Pillow, and a
+DataLoader with one worker process per core, which stay for all epochs. Striate decodes to a canvas of 128 x 128 and
+cuts its windows there. Printed are medians and extremes over the rounds: seconds to the first batch; pictures per
+second and processor time per picture in the second epoch, workers included; and the most memory that the process and
+its workers held at once (proportional set size: what is shared counts once).
 On a busy machine only processor time says much.
 """
 
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 CANVAS, SIZE, BATCH = 128, 112, 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -48,7 +50,8 @@ def main() -> None:
     """Read the options and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, help="a folder with a folder of pictures per class")
-    parser.add_argument("--files", type=int, default=2000, help="how many to write without --folder")
+    parser.add_argument("--widths", type=int, nargs="+", default=[500, 2000], help="of the pictures to write")
+    parser.add_argument("--files", type=int, default=2000, help="how many of 500 x 375, of larger ones fewer")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--write", type=Path, help="a Markdown file whose section takes the table")
@@ -57,9 +60,16 @@ def main() -> None:
     if options.way:
         print(json.dumps(measure(options.way, options.folder, options.workers)))
         return
-    with tempfile.TemporaryDirectory() as place:
-        folder = options.folder or write_photographs(Path(place) / "photos", options.files)
-        report = compare(folder, Path(place), options)
+    from sections import machine, versions
+
+    reports = []
+    for width in [0] if options.folder else options.widths:
+        with tempfile.TemporaryDirectory() as place:
+            count = max(8, options.files * 500 // max(width, 500) // (1 if width <= 500 else 2))
+            folder = options.folder or write_photographs(Path(place) / "photos", count, width)
+            reports.append(compare(folder, Path(place), options))
+    footer = f"{options.workers} worker processes. {versions('torch', 'pillow')}; {machine()}."
+    report = "\n\n".join([*reports, footer])
     print(report)
     if options.write:
         from sections import write_section
@@ -69,7 +79,7 @@ def main() -> None:
 
 def compare(folder: Path, place: Path, options: argparse.Namespace) -> str:
     """Run all ways in shuffled rounds and return the table."""
-    from sections import machine, markdown_table, versions
+    from sections import markdown_table
 
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     files = [path for path in folder.glob("*/*") if path.is_file()]
@@ -92,9 +102,8 @@ def compare(folder: Path, place: Path, options: argparse.Namespace) -> str:
             markdown_table(["way", *MEASURES.values()], rows, right=1),
             "Pictures per second as multiples of the DataLoader's (and pictures per second of processor time), medians "
             f"of the rounds' ratios: {', '.join(ratios)}.",
-            f"{len(files):,} files of {size:.0f} KiB, batches of {BATCH}, {SIZE} x {SIZE}; medians of {options.rounds} "
-            f"processes (least to most); {options.workers} worker processes. {versions('torch', 'pillow')}; "
-            f"{machine()}.",
+            f"{len(files):,} files of {_pixels(files[0])} and {size:.0f} KiB, batches of {BATCH}, {SIZE} x {SIZE}; "
+            f"medians of {options.rounds} processes (least to most).",
         ]
     )
 
@@ -202,25 +211,39 @@ class ImageFolder:
         return (width - side) // 2, (height - side) // 2, (width + side) // 2, (height + side) // 2
 
 
-def write_photographs(root: Path, count: int) -> Path:
-    """Write JPEGs of 500 x 375 with detail of every size, about as much as photographs have, into two class folders."""
+def write_photographs(root: Path, count: int, width: int) -> Path:
+    """Write JPEGs with detail of every size, about as much as photographs have, into two class folders."""
     from PIL import Image
 
+    different = [photograph(k, width) for k in range(min(count, 40))]
     for k in range(count):
-        generator = np.random.default_rng(k)
-        total = np.zeros((375, 500, 3))
-        for cells in (4, 8, 16, 32, 64, 128, 256, 500):
-            noise = generator.normal(size=(cells * 3 // 4, cells, 3)).astype(np.float32)
-            grown = [
-                np.asarray(Image.fromarray(noise[..., c]).resize((500, 375), Image.Resampling.BICUBIC))
-                for c in range(3)
-            ]
-            total += np.stack(grown, -1) / cells**0.6
-        total = (total - total.mean()) / total.std() * 55 + 120
         path = root / f"class-{k % 2}" / f"{k:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(total.clip(0, 255).astype(np.uint8)).save(path, quality=90)
+        Image.fromarray(np.roll(different[k % 40], k, axis=1)).save(path, quality=90)
     return root
+
+
+def photograph(seed: int, width: int) -> NDArray[np.uint8]:
+    """Return a picture H x W x 3 with detail of every size, another one for each seed."""
+    from PIL import Image
+
+    generator, height = np.random.default_rng(seed), width * 3 // 4
+    total = np.zeros((height, width, 3), np.float32)
+    for cells in (*(4 << k for k in range(20) if 4 << k < width), width):
+        noise = generator.standard_normal((cells * 3 // 4, cells, 3), dtype=np.float32)
+        for c in range(3):
+            grown = Image.fromarray(noise[..., c]).resize((width, height), Image.Resampling.BICUBIC)
+            total[..., c] += np.asarray(grown) / cells**0.6
+    total = (total - total.mean()) / total.std() * 55 + 120
+    pixels: NDArray[np.uint8] = total.clip(0, 255).astype(np.uint8)
+    return pixels
+
+
+def _pixels(file: Path) -> str:
+    from PIL import Image
+
+    with Image.open(file) as image:
+        return f"{image.width} x {image.height}"
 
 
 def _ratio(over: list[dict[str, float]], under: list[dict[str, float]], key: str) -> str:

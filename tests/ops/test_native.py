@@ -93,6 +93,27 @@ def test_convolution_of_real_sizes(tile, inputs, outputs, side):
     assert error(found, w_.grad) <= (1e-5 if tile == 4 else 2e-6)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3, 9])
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "batch", "side"), [(64, 48, 3, 40), (16, 20, 1, 4), (24, 16, 1, 12), (260, 240, 2, 14)]
+)
+def test_the_gradient_of_weights_in_parts(threads, inputs, outputs, batch, side):
+    """Fewer tiles than parts, more threads than parts, one part, many chunks: the same sum, and the same bits."""
+    x, grad = images(batch, inputs, side, side), images(batch, outputs, side, side, seed=1)
+    w = torch.zeros(outputs, inputs, 3, 3, dtype=torch.float64, requires_grad=True)
+    torch.conv2d(x.double(), w, padding=1).backward(grad.double())
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        first = winograd.grad_weight(x, grad, 1, (1, 1, 1, 1), 4)
+        torch.set_num_threads(threads)
+        found = winograd.grad_weight(x, grad, 1, (1, 1, 1, 1), 4)
+    finally:
+        torch.set_num_threads(before)
+    assert error(found, w.grad) <= 1e-5
+    assert torch.equal(found, first)
+
+
 def test_what_follows_a_convolution_is_fused():
     x, w, b, other = images(2, 20, 6, 5), images(24, 20, 3, 3, seed=1), images(24, seed=2), images(2, 24, 6, 5, seed=3)
     y = winograd.conv(x, winograd.pack(w, 1, 4), b, (1, 1, 1, 1), other=other, relu=True)
@@ -140,7 +161,7 @@ def test_max_pooling(name, kernel, stride, padding, dilation, ceil, size, channe
 
 
 def each(x, w):
-    yield "conv", lambda x: ops.conv(x, w, padding=1, impl="native")
+    yield "conv", lambda x, w=w: ops.conv(x, w, padding=1, impl="native")
     yield "local_response_norm", lambda x: ops.local_response_norm(x, impl="native")
     yield "max_pool", lambda x: ops.max_pool(x, 3, stride=2, impl="native")
 
@@ -148,14 +169,15 @@ def each(x, w):
 @pytest.mark.parametrize("index", range(3))
 def test_neither_threads_nor_the_rest_of_the_batch_change_a_bit(index):
     x, w = images(5, 16, 14, 11), images(20, 16, 3, 3, seed=1)
-    _, call = list(each(x, w))[index]
+    name, call = list(each(x, w))[index]
+    inputs = [x, w] if name == "conv" else [x]
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        alone = with_gradients(call, [x])
+        alone = with_gradients(call, inputs)
         first = call(x[3:4])
         torch.set_num_threads(4)
-        together = with_gradients(call, [x])
+        together = with_gradients(call, inputs)
     finally:
         torch.set_num_threads(before)
     for a, b in zip(alone, together, strict=True):
@@ -290,3 +312,15 @@ def test_preferred_it_computes_where_it_pays():
         assert torch.equal(ops.conv(few, w, padding=1), ops.conv(few, w, padding=1, impl="aten"))
         assert torch.equal(ops.conv(many, w, padding=1), ops.conv(many, w, padding=1, impl="native"))
         assert ops.explain_dispatch("conv", many.bfloat16(), w.bfloat16(), padding=1)["aten"] == "taken"
+
+
+@pytest.mark.parametrize("name", library.instruction_sets())
+def test_preferred_pooling_computes_where_it_pays(name):
+    """Where vectors have 16 floats and windows 9 places; asked for by name it computes all."""
+    x = images(1, 8, 6, 6)
+    with library.use_instruction_set(name), ops.prefer(max_pool="native"):
+        large, small = (ops.explain_dispatch("max_pool", x, size)["native"] for size in (3, 2))
+    wide = name == "avx512"
+    slow = "passed over: processors without AVX-512, where it is not faster"
+    assert large == ("taken" if wide else slow)
+    assert small == ("passed over: windows of fewer than 9 positions, where it is not faster" if wide else slow)

@@ -12,7 +12,7 @@ from striate.errors import InputError
 from striate.nn import RBF
 from striate.ops import _linear
 from striate.ops.impl.native import library
-from striate.runtime import Runtime, current
+from striate.runtime import Precision, Runtime, current
 
 BUILT = library.instruction_set()
 needs_kernels = pytest.mark.skipif(BUILT is None, reason="the native extension was not built here")
@@ -35,6 +35,24 @@ def taken(operator: str, *arguments: object, **words: object) -> str:
 def state() -> tuple[object, ...]:
     flags = torch.get_num_threads(), torch.backends.cudnn.allow_tf32, library.instruction_set(), current()
     return *flags, taken("conv", X, W, padding=1), taken("local_response_norm", X)
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("precision", "native", "who"),
+    [("exact", BUILT, "native"), ("high", BUILT, "native"), ("bf16", BUILT, "aten"), ("high", None, "aten")],
+)
+def test_every_kernel_is_taken_where_it_pays(precision: Precision, native: str | None, who: str) -> None:
+    """Deformable and transposed convolution, pooling, not the 3 x 3 convolution alone; and gradients come along."""
+    offset, up = images(2, 18, 24, 24), images(64, 2, 16, 16)
+    with Runtime(precision=precision, native=native, threads=1).applied():
+        assert taken("deform_conv", X, offset, W, padding=1) == who
+        assert taken("conv_transpose", X, up, stride=8) == who
+        assert taken("max_pool", X, 3) == (who if native == "avx512" else "aten")
+        leaf = X.clone().requires_grad_()
+        ops.max_pool(ops.deform_conv(leaf, offset, W, padding=1), 3).sum().backward()
+    assert leaf.grad is not None
+    assert bool(leaf.grad.abs().sum() > 0)
 
 
 @needs_kernels

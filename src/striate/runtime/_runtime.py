@@ -92,10 +92,13 @@ class Runtime:
         """Return operator -> the implementation that is asked first."""
         from striate.ops._dispatch import TABLE
 
+        ours = [operator for operator, row in TABLE.items() if "native" in row]
         if self.native is None:
-            return {operator: "aten" for operator, row in TABLE.items() if "native" in row}
-        first: dict[Precision, dict[str, str]] = {"exact": {"conv": "aten"}, "high": {"conv": "native"}, "bf16": {}}
-        return first[self.precision]
+            return dict.fromkeys(ours, "aten")
+        if self.precision == "bf16":  # the kernels multiply float32: products are left to PyTorch
+            return {}
+        preferred = dict.fromkeys(ours, "native")
+        return {**preferred, "conv": "aten"} if self.precision == "exact" else preferred
 
     def autocast(self, device: str = "cpu") -> AbstractContextManager[Any]:
         """Return a block for the forward pass in which products are of bfloat16 if that is the precision."""

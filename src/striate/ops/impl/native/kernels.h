@@ -108,8 +108,8 @@ struct SmallShape {
          (x, packed, bias, other, y, shape, relu, tile, block, chunk, threads))                                       \
   KERNEL(winograd_conv_grad_weight,                                                                                   \
          (const float* x, const float* grad_y, float* grad_w, const ConvShape* shape, int64_t tile, int64_t chunk,     \
-          int threads),                                                                                               \
-         (x, grad_y, grad_w, shape, tile, chunk, threads))                                                            \
+          int64_t parts, int threads),                                                                                \
+         (x, grad_y, grad_w, shape, tile, chunk, parts, threads))                                                     \
   KERNEL(grouped_conv,                                                                                                \
          (const float* x, const float* w, const float* bias, float* y, const GroupedShape* shape, int threads),       \
          (x, w, bias, y, shape, threads))                                                                             \

@@ -145,6 +145,12 @@ def unusable(*tensors: Tensor | None) -> str | None:
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def wide_vectors() -> bool:
+    """Whether the kernels in use compute with vectors of 16 floats."""
+    return instruction_set() == "avx512"
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _built() -> bool:
     return library() is not None
 

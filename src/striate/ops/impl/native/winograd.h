@@ -202,52 +202,65 @@ void winograd_pack(const float* w, float* packed, const WeightShape& ws, int thr
 }
 
 // The gradient of the weights, G^T [sum over tiles of (B^T d B)^T (A g A^T)] G, as 3 x 3 x C x K.
+// The tiles are summed in parts, and these sums are added in the end, so that a thread can sum a part by itself: then no
+// tile goes from one core's cache to another's. Where threads outnumber parts they share each step of each part.
 template <int M>
 void winograd_grad_weight(const float* x, const float* grad_y, float* grad_w, const ConvShape& s, int64_t chunk,
-                          int threads) {
+                          int64_t parts, int threads) {
   constexpr int A = Winograd<M>::kTile;
   const Tiles tiles(s, M);
   const int64_t panels = (s.out_channels + kPanel - 1) / kPanel, k_padded = panels * kPanel;
   const int64_t c_row = round_up(s.in_channels, kLanes) + kLanes;
-  thread_local Scratch scratch;
-  float* const v = scratch.floats(A * A * (chunk * (c_row + k_padded) + s.in_channels * k_padded));
-  float* const g = v + A * A * chunk * c_row;     // place, panel, tile, channel of the panel
-  float* const sums = g + A * A * chunk * k_padded;  // place, input channel, output channel
-  for (int64_t first = 0; first < tiles.count; first += chunk) {
-    const int64_t count = tiles.count - first < chunk ? tiles.count - first : chunk;
-    parallel_for(count, even_grain(count, threads, 1), threads, [=, &s](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) {
-        const Tile tile(tiles, first + t, M);
-        transform_input<M>(x, s, tile, v + t * c_row, chunk * c_row);
-        const float* const image = grad_y + tile.image * s.out_height * s.out_width * s.y_pixel;
-        for (int64_t k = 0; k < k_padded; k += kLanes) {
-          Floats d[M][M] = {}, transformed[A][A];
-          if (k < s.out_channels)
-            load_block<M>(image + k, tile.y, tile.x, s.out_height, s.out_width, s.y_pixel, s.out_channels - k, d);
-          both_axes<M, A>(d, transformed, [](const Floats* a, Floats* b) { Winograd<M>::gradient(a, b); });
-          for (int i = 0; i < A; ++i)
-            for (int j = 0; j < A; ++j)
-              store(g + (((i * A + j) * panels + k / kPanel) * chunk + t) * kPanel + k % kPanel, transformed[i][j]);
+  const int64_t plane = s.in_channels * k_padded, memory = A * A * chunk * (c_row + k_padded);
+  // Sum tiles `begin` to `end`, by places; v: place, tile, input channel; g: place, panel, tile, channel of the panel.
+  const auto sum_tiles = [=, &s](int64_t begin, int64_t end, float* v, float* sums, int threads) {
+    float* const g = v + A * A * chunk * c_row;
+    for (int64_t first = begin; first < end; first += chunk) {
+      const int64_t count = end - first < chunk ? end - first : chunk;
+      parallel_for(count, even_grain(count, threads, 1), threads, [=, &s](int64_t from, int64_t to) {
+        for (int64_t t = from; t < to; ++t) {
+          const Tile tile(tiles, first + t, M);
+          transform_input<M>(x, s, tile, v + t * c_row, chunk * c_row);
+          const float* const image = grad_y + tile.image * s.out_height * s.out_width * s.y_pixel;
+          for (int64_t k = 0; k < k_padded; k += kLanes) {
+            Floats d[M][M] = {}, transformed[A][A];
+            if (k < s.out_channels)
+              load_block<M>(image + k, tile.y, tile.x, s.out_height, s.out_width, s.y_pixel, s.out_channels - k, d);
+            both_axes<M, A>(d, transformed, [](const Floats* a, Floats* b) { Winograd<M>::gradient(a, b); });
+            for (int i = 0; i < A; ++i)
+              for (int j = 0; j < A; ++j)
+                store(g + (((i * A + j) * panels + k / kPanel) * chunk + t) * kPanel + k % kPanel, transformed[i][j]);
+          }
         }
-      }
-    });
-    parallel_for(A * A * panels, 1, threads, [=, &s](int64_t begin, int64_t end) {
-      for (int64_t job = begin; job < end; ++job) {
-        const int64_t p = job / panels, panel = job % panels;
-        multiply_transposed(v + p * chunk * c_row, c_row, g + (p * panels + panel) * chunk * kPanel,
-                            sums + p * s.in_channels * k_padded + panel * kPanel, k_padded, s.in_channels, count,
-                            first > 0);
-      }
-    });
-  }
-  const int64_t plane = s.in_channels * k_padded;
+      });
+      parallel_for(A * A * panels, 1, threads, [=, &s](int64_t from, int64_t to) {
+        for (int64_t job = from; job < to; ++job) {
+          const int64_t p = job / panels, panel = job % panels;
+          multiply_transposed(v + p * chunk * c_row, c_row, g + (p * panels + panel) * chunk * kPanel,
+                              sums + p * plane + panel * kPanel, k_padded, s.in_channels, count, first > begin);
+        }
+      });
+    }
+  };
+  if (parts > tiles.count) parts = tiles.count > 0 ? tiles.count : 1;
+  const auto first_of = [=](int64_t part) { return part * tiles.count / parts; };
+  const bool alone = threads > 1 && threads <= parts;
+  thread_local Scratch scratch;
+  float* const sums = scratch.floats(parts * A * A * plane + (alone ? 0 : memory));
+  parallel_for(parts, 1, alone ? threads : 1, [=](int64_t part, int64_t) {
+    thread_local Scratch own;
+    sum_tiles(first_of(part), first_of(part + 1), alone ? own.floats(memory) : sums + parts * A * A * plane,
+              sums + part * A * A * plane, alone ? 1 : threads);
+  });
   parallel_for(s.in_channels, even_grain(s.in_channels, threads, 1), threads, [=, &s](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
       for (int64_t k = 0; k < s.out_channels; k += kLanes) {
         Floats half[3][A] = {};
         for (int a = 0; a < A; ++a)
           for (int b = 0; b < A; ++b) {
-            const Floats sum = load(sums + (a * A + b) * plane + c * k_padded + k);
+            Floats sum = load(sums + (a * A + b) * plane + c * k_padded + k);
+            for (int64_t part = 1; part < parts; ++part)
+              sum += load(sums + (part * A * A + a * A + b) * plane + c * k_padded + k);
             for (int i = 0; i < 3; ++i) half[i][b] += Winograd<M>::kG[a][i] * sum;
           }
         for (int i = 0; i < 3; ++i)
@@ -277,9 +290,9 @@ void winograd_conv(const float* x, const float* packed, const float* bias, const
 }
 
 void winograd_conv_grad_weight(const float* x, const float* grad_y, float* grad_w, const ConvShape* shape,
-                               int64_t tile, int64_t chunk, int threads) {
-  tile == 4 ? winograd_grad_weight<4>(x, grad_y, grad_w, *shape, chunk, threads)
-            : winograd_grad_weight<2>(x, grad_y, grad_w, *shape, chunk, threads);
+                               int64_t tile, int64_t chunk, int64_t parts, int threads) {
+  tile == 4 ? winograd_grad_weight<4>(x, grad_y, grad_w, *shape, chunk, parts, threads)
+            : winograd_grad_weight<2>(x, grad_y, grad_w, *shape, chunk, parts, threads);
 }
 
 }  // namespace

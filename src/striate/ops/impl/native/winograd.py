@@ -14,10 +14,12 @@ from striate.ops.impl.native.library import as_channels_last, empty, empty_image
 
 _pack = kernel("winograd_conv_pack", "ttsi")
 _conv = kernel("winograd_conv", "tttttsiiii")
-_grad_weight = kernel("winograd_conv_grad_weight", "tttsii")
+_grad_weight = kernel("winograd_conv_grad_weight", "tttsiii")
 
 _CACHE = 768 * 1024  # bytes of transformed tiles that one thread works on: most of a second-level cache
 _SHARED_CACHE = 8 * 1024 * 1024  # bytes of transformed tiles that all threads share
+_MOST_PARTS = 8  # in which the gradient of the weights is summed
+_MOST_SUMS = 24 * 1024 * 1024  # bytes of their sums
 _LARGEST_IN_BLOCKS = 256 * 256  # channels x channels: larger transformed weights are not read again for each block
 
 
@@ -113,10 +115,10 @@ def grad_weight(x: Tensor, grad: Tensor, groups: int, padding: tuple[int, int, i
     x, grad = as_channels_last(x), as_channels_last(grad)
     inputs, outputs = x.shape[1] // groups, grad.shape[1] // groups
     result = empty(groups, 3, 3, inputs, outputs)
-    chunk = _even(_SHARED_CACHE // (4 * (tile + 2) ** 2 * (inputs + outputs)), 96, 1536)
+    parts, chunk = _shares(inputs, outputs, tile)
     for group in range(groups):
         shape = _shape(x, grad, inputs, outputs, padding)
-        _grad_weight(x[:, group * inputs :], grad[:, group * outputs :], result[group], shape, tile, chunk)
+        _grad_weight(x[:, group * inputs :], grad[:, group * outputs :], result[group], shape, tile, chunk, parts)
     return result.permute(0, 4, 3, 1, 2).reshape(groups * outputs, inputs, 3, 3)
 
 
@@ -131,6 +133,15 @@ def _pieces(inputs: int, outputs: int, tile: int) -> tuple[int, int]:
     if inputs * outputs <= _LARGEST_IN_BLOCKS:
         return _even(_CACHE // tile_bytes, 12, 96), 0
     return 0, _even(_SHARED_CACHE * 2 // tile_bytes, 96, 1536)
+
+
+def _shares(inputs: int, outputs: int, tile: int) -> tuple[int, int]:
+    """Return (in how many parts the gradient of the weights is summed, tiles of a chunk), whatever the threads."""
+    tile_bytes, sums = 4 * (tile + 2) ** 2 * (inputs + outputs), 4 * (tile + 2) ** 2 * inputs * outputs
+    parts = min(_MOST_PARTS, _MOST_SUMS // sums)
+    if parts > 1:
+        return parts, _even(2 * _CACHE // tile_bytes, 48, 1536)
+    return 1, _even(_SHARED_CACHE // tile_bytes, 96, 1536)
 
 
 def _even(tiles: int, least: int, most: int) -> int:
