@@ -134,6 +134,16 @@ def test_local_response_norm(name, size, channels):
         )
 
 
+def test_local_response_norm_of_bfloat16_is_float32s_rounded():
+    x = images(2, 33, 5, 4).bfloat16()
+    words = {"size": 5, "alpha": 0.3, "k": 0.7}
+    found = with_gradients(lambda x: ops.local_response_norm(x, **words, impl="native"), [x])
+    expected = with_gradients(lambda x: ops.local_response_norm(x, **words, impl="native"), [x.float()])
+    assert torch.equal(found[0], expected[0].bfloat16())
+    assert error(found[1], expected[1].double()) <= 2**-7, "the gradient given is rounded as well"
+    assert ops.explain_dispatch("local_response_norm", x)["native"] == "taken"
+
+
 @pytest.mark.parametrize("name", SETS)
 @settings(max_examples=25, deadline=None)
 @given(

@@ -127,7 +127,7 @@ def _address(value: Tensor | ctypes.Structure | None) -> int | None:
     return value.data_ptr() if isinstance(value, Tensor) else ctypes.addressof(value)
 
 
-def unusable(*tensors: Tensor | None) -> str | None:
+def unusable(*tensors: Tensor | None, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> str | None:
     """Return None if the kernels may compute on these tensors, else in words why not: what all kernels require."""
     if not _built():
         return "anything here: the native extension was not built (a C++ compiler is needed when Striate is installed)"
@@ -139,8 +139,8 @@ def unusable(*tensors: Tensor | None) -> str | None:
         if torch.autograd.forward_ad._current_level >= 0:
             return "forward-mode derivatives"
     for tensor in tensors:
-        if tensor is not None and (tensor.device.type != "cpu" or tensor.dtype != torch.float32):
-            return f"{tensor.dtype} on {tensor.device.type}, only torch.float32 on cpu"
+        if tensor is not None and (tensor.device.type != "cpu" or tensor.dtype not in dtypes):
+            return f"{tensor.dtype} on {tensor.device.type}, only {' and '.join(map(str, dtypes))} on cpu"
     return None
 
 

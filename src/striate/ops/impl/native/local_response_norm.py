@@ -15,7 +15,7 @@ _backward = kernel("lrn_backward", "tttiiiff")
 
 def supports(form: LocalResponseNormForm, x: Tensor) -> str | None:
     """Return None, or why the kernel does not compute this."""
-    if reason := unusable(x):
+    if reason := unusable(x, dtypes=(torch.float32, torch.bfloat16)):
         return reason
     if x.ndim != 4 or not channels_last(x):
         return "a memory layout other than channels last (images N x C x H x W)"
@@ -25,9 +25,9 @@ def supports(form: LocalResponseNormForm, x: Tensor) -> str | None:
 
 
 def forward(form: LocalResponseNormForm, x: Tensor) -> Tensor:
-    """Return a tensor of the shape and layout of x."""
-    result: Tensor = _lrn(x, form.size, form.alpha, form.k)
-    return result
+    """Return a tensor of the shape, layout and type of x; bfloat16 is computed in float32."""
+    result: Tensor = _lrn(x.float(), form.size, form.alpha, form.k)
+    return result.to(x.dtype)
 
 
 @torch.library.custom_op("striate::local_response_norm", mutates_args=(), device_types="cpu")
