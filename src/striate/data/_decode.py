@@ -162,7 +162,12 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         black.alpha_composite(image.convert("RGBA"))
         return black.convert("RGB")
-    return image.convert("L" if image.mode in {"1", "L"} else "RGB")
+    return _in_mode(image, "L" if image.mode in {"1", "L"} else "RGB")
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Return the picture in a mode: itself if it has it, for `convert` copies."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _scaled(values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -178,7 +183,7 @@ def fit_picture(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.
     """Bring a picture of mode L or RGB to size and channels."""
     height, width = preprocessing.size
     if preprocessing.channels == 1:
-        image = image.convert("L")
+        image = _in_mode(image, "L")
     if preprocessing.fit == "stretch":
         image = image.resize((width, height), _FILTER)
     elif preprocessing.fit == "crop":
@@ -186,7 +191,7 @@ def fit_picture(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.
     else:
         image = _padded(image, width, height)
     if preprocessing.channels == 3:
-        image = image.convert("RGB")
+        image = _in_mode(image, "RGB")
     pixels = np.asarray(image)
     return np.ascontiguousarray(pixels[None] if preprocessing.channels == 1 else pixels.transpose(2, 0, 1))
 
