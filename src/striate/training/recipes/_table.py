@@ -122,6 +122,10 @@ def _other_words(recipe: Recipe) -> str:
     words = [f"loss {recipe.loss.name}"] if recipe.loss.name != "cross_entropy" else []
     if recipe.loss.label_smoothing:
         words.append(f"labels smoothed by {recipe.loss.label_smoothing:g}")
+    if recipe.mixing.mixup:
+        words.append(f"MixUp {recipe.mixing.mixup:g}")
+    if recipe.mixing.cutmix:
+        words.append(f"CutMix {recipe.mixing.cutmix:g}")
     if recipe.ema:
         words.append(f"weights averaged ({recipe.ema:g})")
     return ", ".join(words)
