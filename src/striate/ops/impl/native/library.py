@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from striate.errors import InputError, did_you_mean
+from striate.ops._constant import constant
 
 _OPENMP = ("libgomp", "libiomp5", "libomp")  # GNU's, Intel's and LLVM's all have GOMP_parallel
 
@@ -144,7 +145,7 @@ def unusable(*tensors: Tensor | None) -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _built() -> bool:
     return library() is not None
 
