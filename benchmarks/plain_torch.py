@@ -1,5 +1,8 @@
 """A network of the catalog in plain torch.nn modules, as people write it: the peer of the benchmarks."""
 
+import os
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +18,12 @@ def plain(model: nn.Module) -> nn.Module:
             if child is not None and replacement is not None:
                 parent._modules[name] = replacement.train(child.training)
     return model
+
+
+def compiled(function: Any) -> Any:
+    """Return a model or function compiled by PyTorch; where no gradients are wanted, weights are constants to it."""
+    os.environ.setdefault("TORCHINDUCTOR_FREEZING", "1")  # read when the compiler is loaded
+    return torch.compile(function)
 
 
 def _plain(module: nn.Module) -> nn.Module | None:

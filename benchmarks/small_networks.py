@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from plain_torch import plain
+from plain_torch import compiled, plain
 from sections import machine, versions, write_record, write_section
 from variants import AGAIN, Job, Row, Step, add_options, comparison, in_rounds, noise, ratio, summary, table, timed
 
@@ -143,7 +143,7 @@ def ready(job: Job, model: nn.Module, images: Tensor, stack: ExitStack) -> tuple
         return network, runtime.laid_out(images)
     plain(model)
     if job.way == "torch.compile":
-        return torch.compile(model), images
+        return compiled(model), images
     if job.way == "pytorch channels_last":
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model, images.contiguous(memory_format=torch.channels_last)
