@@ -1,10 +1,12 @@
 """Reports that commands write into sections of one Markdown file, and what they were measured on."""
 
+import json
 import os
 import platform
 import re
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,6 +19,14 @@ def write_section(path: Path, name: str, text: str) -> None:
     marked = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     new = marked.sub(lambda _: section, old) if marked.search(old) else f"{old.rstrip()}\n\n{section}".lstrip()
     path.write_text(new.rstrip() + "\n", encoding="utf-8")
+
+
+def write_record(page: Path, name: str, record: dict[str, Any], *packages: str) -> None:
+    """Put a section's numbers, the machine and the versions into PAGE.json, which has an entry for each section."""
+    path = page.with_suffix(".json")
+    records = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    records[name] = {"machine": machine(), "versions": versions(*packages), **record}
+    path.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 
 def markdown_table(head: list[str], rows: list[list[str]], right: int) -> str:

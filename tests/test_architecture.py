@@ -89,6 +89,10 @@ def modules_after(statement: str) -> set[str]:
         ("import striate.geometry", {"torch", "numpy"}),
         ("import striate.reference", {"torch"}),
         ("import striate.models", {"torch"}),
+        (
+            "import striate.bundle",
+            {"torch._dynamo", "striate.training", "striate.insight", "jinja2", "scipy"},
+        ),
     ],
 )
 def test_light_imports_stay_light(statement: str, heavy: set[str]) -> None:

@@ -8,15 +8,15 @@ from striate.training import OptimizerOptions
 from striate.training._optimizer import load_state_tensors, make_optimizer, state_tensors
 
 
-def network() -> nn.Module:
+def network(dtype: torch.dtype = torch.float64) -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3 * 4, 2)).double()
+    return nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3 * 4, 2)).to(dtype)
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     x = torch.randn(5, 2, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     optimizer.zero_grad()
-    model(x).square().sum().backward()
+    model(x.to(next(model.parameters()).dtype)).square().sum().backward()
     optimizer.step()
 
 
@@ -52,10 +52,33 @@ def test_weight_decay_spares_biases_and_norms_unless_told(name: str, decay_all: 
         assert decays[id(p)] == (0.5 if decay_all or p.ndim >= 2 else 0.0)
 
 
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adamw"])
+def test_small_networks_take_all_operations_of_a_step_in_one_pass(name: str) -> None:
+    """Parameters that are contiguous float32; the steps are those of float64, and another layout has its own."""
+    nesterov = name == "nesterov"
+    kind = "sgd" if nesterov else name
+    options = OptimizerOptions(kind, lr=0.01, nesterov=nesterov, weight_decay=0.1)  # type: ignore[arg-type]
+    model, exact, other = network(torch.float32), network(), network(torch.float32)
+    other.to(memory_format=torch.channels_last)
+    optimizers = [make_optimizer(options, each) for each in (model, exact, other)]
+    assert [bool(optimizer.defaults["fused"]) for optimizer in optimizers] == [True, False, False]
+    for _ in range(5):
+        for each in zip(*(each.parameters() for each in (model, exact, other)), strict=True):
+            gradient = torch.randn_like(each[0])
+            for p in each:
+                p.grad = torch.empty_like(p).copy_(gradient)  # in the parameter's own layout, as autograd has it
+        for optimizer in optimizers:
+            optimizer.step()
+    for p, q, r in zip(model.parameters(), exact.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p.double(), q, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(r.double(), q, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adamw"])
-def test_the_state_goes_over_as_tensors(name: str) -> None:
+def test_the_state_goes_over_as_tensors(name: str, dtype: torch.dtype) -> None:
     options = OptimizerOptions(name, lr=0.01, momentum=0.9, weight_decay=0.1, decay_all=True)  # type: ignore[arg-type]
-    whole, first, second = network(), network(), network()
+    whole, first, second = network(dtype), network(dtype), network(dtype)
     a, b, c = (make_optimizer(options, model) for model in (whole, first, second))
     for _ in range(4):
         step(whole, a)

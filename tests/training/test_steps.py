@@ -18,7 +18,7 @@ from striate.training import Listener, LossOptions, ModelOptions, OptimizerOptio
 from striate.training import _checkpoint as checkpoint
 from striate.training._average import WeightAverage
 from striate.training._class_weights import class_weights
-from striate.training._loop import Trainer
+from striate.training._loop import Trainer, seed_of_step
 from striate.training._mixing import partners
 from striate.training._schedule import factor
 
@@ -169,6 +169,24 @@ def test_the_average_is_its_definition_and_takes_statistics_as_they_are() -> Non
     restored = WeightAverage(model, 0.5)
     restored.load(average.tensors)
     assert all(torch.equal(restored.tensors[name], value) for name, value in average.tensors.items())
+
+
+def test_the_average_of_shared_weights_is_the_same_under_all_their_names() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    average = WeightAverage(model, 0.5)
+    with torch.no_grad():
+        model[0].weight.add_(1.0)
+    average.update(model, 100)
+    assert not torch.equal(average.tensors["0.weight"], model[0].weight)
+    assert torch.equal(average.tensors["0.weight"], average.tensors["1.weight"])
+
+
+def test_a_processor_is_seeded_as_pytorch_does_it() -> None:
+    torch.manual_seed(3)
+    wanted = torch.rand(4)
+    seed_of_step(3, torch.device("cpu"))
+    assert torch.equal(torch.rand(4), wanted)
 
 
 def test_frozen_layers_stay_as_they_are_to_the_bit(tmp_path: Path) -> None:

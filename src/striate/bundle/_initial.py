@@ -1,20 +1,25 @@
 """Weights to begin a training with, wherever they are."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from striate.bundle._archive import is_archive
 from striate.bundle._bundle import load
 from striate.errors import InputError
 from striate.files import sha256_of
-from striate.models._weight_files import Weights
-from striate.training import InitialWeights, ModelOptions, Origin
+
+if TYPE_CHECKING:
+    from striate.training import InitialWeights
 
 
-def initial_weights(path: str | Path) -> InitialWeights:
+def initial_weights(path: str | Path) -> "InitialWeights":
     """Read weights from a run's folder (of its best epoch), a bundle, or a file of any library.
 
     Files are safetensors, or state dicts that torch.save wrote (see `striate.models.load_weights`). Raises InputError.
     """
+    from striate.models._weight_files import Weights
+    from striate.training import InitialWeights, ModelOptions, Origin  # not needed to predict, and takes its time
+
     path = Path(path)
     if not path.exists():
         raise InputError(

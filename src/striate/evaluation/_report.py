@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy.typing as npt
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from striate.errors import InputError
@@ -80,6 +79,8 @@ def write_report(
     cost: facts about cost. filters: the first kernels. error_terms: lines of error_terms.jsonl. uses: lines of
     tests.jsonl. colours: of the classes of masks.
     """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # not needed to predict
+
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -26,6 +26,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 import torch
 
 from striate.errors import InputError, did_you_mean
+from striate.ops._constant import constant
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -235,12 +236,12 @@ def _wanted(operator: str, impl: str) -> str:
     return wanted
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch.compile reads no context variable
+@constant  # torch.compile reads no context variable
 def _current_default() -> str:
     return _default.get()
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _current_preference(operator: str) -> str:
     return _preferred.get().get(operator, "auto")
 
@@ -255,7 +256,7 @@ def _load(path: str) -> Implementation:
 _import_module = lru_cache(maxsize=None)(importlib.import_module)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # nor does it import; it finds in sys.modules
+@constant  # nor does it import; it finds in sys.modules
 def _import_all() -> None:  # what is there when it looks for the first time
     for path in [path for row in TABLE.values() for path in row.values()]:
         importlib.import_module(path)

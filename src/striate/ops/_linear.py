@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from striate.ops._constant import constant
+
 # measured on an AMD processor, forward and backward: below, the call itself costs more than MKL loses
 _FEWEST_ROWS = 8
 _FEWEST_WEIGHTS = 2_000_000
@@ -47,12 +49,12 @@ def _pays(x: Tensor, w: Tensor, b: Tensor | None) -> bool:
     return all(t is None or (t.device.type == "cpu" and t.dtype == torch.float32) for t in (x, w, b)) and _built()
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch.compile reads no context variable
+@constant  # torch.compile reads no context variable
 def _was_asked() -> bool:
     return _asked.get()
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _built() -> bool:
     there = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
     return there and hasattr(torch.ops.mkldnn, "_linear_pointwise")

@@ -19,12 +19,12 @@ class WeightAverage:
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the weights after step number `step`, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        parameters = dict(model.named_parameters())
-        for name, value in model.state_dict().items():
-            if name in parameters:
-                self.tensors[name].lerp_(value, 1.0 - decay)
-            else:
-                self.tensors[name].copy_(value)
+        weights = dict(model.named_parameters(remove_duplicate=False))
+        buffers = dict(model.named_buffers(remove_duplicate=False))
+        own = [self.tensors[name] for name in weights]
+        torch._foreach_lerp_(own, list(weights.values()), 1.0 - decay)
+        for name in self.tensors.keys() & buffers.keys():  # some buffers are not part of a state
+            self.tensors[name].copy_(buffers[name])
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Put saved tensors back."""

@@ -198,7 +198,7 @@ class Trainer:
         position, recipe, processes = self.position, self.recipe, self.processes
         share = share or self.share(keys)
         stream = f"step {position.step}" + (f" process {processes.rank}" if processes.rank else "")
-        torch.manual_seed(_seed(recipe.seed, stream))  # for dropout and its like
+        seed_of_step(_seed(recipe.seed, stream), self.device)  # for dropout and its like
         inputs, targets = self.augmented(keys, images, targets, share.partner)
         self.rate = self.learning_rate()
         set_rate(self.optimizer, self.rate)
@@ -413,6 +413,14 @@ def fresh_model(recipe: Recipe, data: ImageData) -> nn.Module:
 def judging_batch(recipe: Recipe) -> int:
     """Return how many pictures are measured at once: never more than are trained on, so it takes no more memory."""
     return min(recipe.micro_batch or recipe.batch_size, 256)
+
+
+def seed_of_step(seed: int, device: torch.device) -> None:
+    """Seed what draws random numbers on a device: for a processor, without looking for others (0.1 ms)."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def _seed(seed: int, stream: str) -> int:

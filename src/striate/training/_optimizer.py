@@ -27,6 +27,7 @@ def make_optimizer(options: OptimizerOptions, model: nn.Module) -> torch.optim.O
             {"params": own, "weight_decay": options.weight_decay if decayed else 0.0, "scale": part}
             for (part, decayed), own in groups.items()
         ],
+        fused=all(p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous() for p in trainable),
     )
 
 
@@ -36,15 +37,17 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["scale"]
 
 
-def _optimizer(options: OptimizerOptions, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def _optimizer(options: OptimizerOptions, groups: list[dict[str, Any]], *, fused: bool) -> torch.optim.Optimizer:
+    """Return the optimiser; `fused`: all operations in one pass over a tensor, many times as fast for small ones."""
+    in_one = fused or None  # None: as PyTorch chooses
     if options.name == "adamw":
         betas = (options.momentum, options.beta2)
-        return torch.optim.AdamW(groups, lr=options.lr, betas=betas, eps=options.epsilon)
+        return torch.optim.AdamW(groups, lr=options.lr, betas=betas, eps=options.epsilon, fused=in_one)
     if options.name == "rmsprop":
         return torch.optim.RMSprop(
             groups, lr=options.lr, momentum=options.momentum, alpha=options.beta2, eps=options.epsilon
         )
-    return torch.optim.SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov)
+    return torch.optim.SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, fused=in_one)
 
 
 def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from striate.errors import InputError, did_you_mean
+from striate.ops._constant import constant
 
 _OPENMP = ("libgomp", "libiomp5", "libomp")  # GNU's, Intel's and LLVM's all have GOMP_parallel
 
@@ -144,13 +145,13 @@ def unusable(*tensors: Tensor | None, dtypes: tuple[torch.dtype, ...] = (torch.f
     return None
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def wide_vectors() -> bool:
     """Whether the kernels in use compute with vectors of 16 floats."""
     return instruction_set() == "avx512"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _built() -> bool:
     return library() is not None
 
