@@ -53,7 +53,16 @@ TRAINING = [Load("vgg-a", 8), Load("vgg-d", 4), Load("alexnet", 32), Load("resne
 BATCHES = [Load("vgg-d", 8), Load("resnet-18", 16), Load("resnet-50", 16), Load("googlenet", 16), Load("alexnet", 16)]
 SINGLES = [Load("vgg-d", 1), Load("resnet-18", 1), Load("resnet-50", 1)]
 TRAINERS = ("pytorch", "pytorch best", "pytorch bf16", "striate f32", "striate bf16")
-PREDICTORS = ("pytorch", "pytorch best", "onnxruntime", "openvino f32", "openvino bf16", "striate exact", "striate")
+PREDICTORS = (
+    "pytorch",
+    "pytorch best",
+    "onnxruntime",
+    "openvino f32",
+    "openvino bf16",
+    "striate exact",
+    "striate",
+    "striate bf16",
+)
 
 
 def main() -> None:
@@ -176,8 +185,9 @@ def inference(load: Load, variant: str, threads: int, stack: ExitStack, exports:
     else:
         runtime = peer_runtime(variant, threads)
         if variant.startswith("striate"):
-            runtime = choose(RuntimeOptions(precision="high", threads=threads))
-            model = prepare(model, exact=variant == "striate exact")
+            precision = {"striate": "high", "striate exact": "exact", "striate bf16": "bf16"}[variant]
+            runtime = choose(RuntimeOptions(precision=precision, threads=threads))
+            model = prepare(model, precision)
         stack.enter_context(runtime.applied())
         ready, x = laid_out(model, runtime), runtime.laid_out(images)
 
