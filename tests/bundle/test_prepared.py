@@ -11,6 +11,7 @@ from striate.bundle import prepare
 from striate.errors import InputError
 from striate.models import build, card
 from striate.nn import Conv, ConvTranspose, LocalResponseNorm
+from striate.ops.impl.native import conv as native
 from striate.ops.impl.native.library import library
 
 NETWORKS = {
@@ -82,9 +83,14 @@ def test_the_logits_are_the_same(name: str) -> None:
     assert not any(isinstance(module, nn.Dropout) for module in ready.modules())
 
 
+@pytest.mark.parametrize("matrix_tiles", [True, False])
 @pytest.mark.parametrize("name", BFLOAT16)
-def test_the_logits_in_bfloat16_are_close(name: str) -> None:
-    """To float32's: 2e-2 of the largest logit in the root mean square, which is 5 roundings of 2^-8."""
+def test_the_logits_in_bfloat16_are_close(name: str, matrix_tiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To float32's: 2e-2 of the largest logit in the root mean square, which is 5 roundings of 2^-8.
+
+    Whether oneDNN computes the 3 x 3 convolutions, as on processors that multiply tiles, or Striate's kernel.
+    """
+    monkeypatch.setattr(native, "has_matrix_tiles", lambda: matrix_tiles)
     model = shaken(name, BFLOAT16[name])
     x = torch.randn(3, *model.input_size)  # type: ignore[misc]
     with torch.inference_mode():
@@ -154,6 +160,7 @@ def test_who_computes() -> None:
     assert packed(Conv(16, 16, 3, padding=1))._winograd is not None
     assert packed(Conv(16, 16, 3, padding=1), "exact")._onednn is not None
     assert packed(Conv(16, 16, 3, stride=2, padding="same"))._winograd is None
+    assert packed(Conv(16, 16, 3, padding=1, groups=16))._onednn is not None
     other = packed(Conv(3, 16, 3, padding=((0, 1), (2, 0))))
     assert other._winograd is None
     assert other._onednn is None

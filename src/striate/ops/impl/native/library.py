@@ -54,6 +54,17 @@ def instruction_set() -> str | None:
     return None if loaded is None else loaded.striate_instruction_set().decode()
 
 
+def multiplies_bf16() -> bool:
+    """Whether the kernels whose products are of bfloat16 may be called with the instruction set in use."""
+    loaded = library()
+    return loaded is not None and hasattr(loaded, "striate_multiplies_bf16") and bool(loaded.striate_multiplies_bf16())
+
+
+def has_matrix_tiles() -> bool:
+    """Whether the processor multiplies tiles of bfloat16 (Intel's AMX), which oneDNN uses and our kernels do not."""
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
 def panel() -> int:
     """Return of how many output channels packed weights have a multiple."""
     loaded = library()
@@ -127,7 +138,7 @@ def _address(value: Tensor | ctypes.Structure | None) -> int | None:
     return value.data_ptr() if isinstance(value, Tensor) else ctypes.addressof(value)
 
 
-def unusable(*tensors: Tensor | None) -> str | None:
+def unusable(*tensors: Tensor | None, dtype: torch.dtype = torch.float32) -> str | None:
     """Return None if the kernels may compute on these tensors, else in words why not: what all kernels require."""
     if not _built():
         return "anything here: the native extension was not built (a C++ compiler is needed when Striate is installed)"
@@ -139,8 +150,8 @@ def unusable(*tensors: Tensor | None) -> str | None:
         if torch.autograd.forward_ad._current_level >= 0:
             return "forward-mode derivatives"
     for tensor in tensors:
-        if tensor is not None and (tensor.device.type != "cpu" or tensor.dtype != torch.float32):
-            return f"{tensor.dtype} on {tensor.device.type}, only torch.float32 on cpu"
+        if tensor is not None and (tensor.device.type != "cpu" or tensor.dtype != dtype):
+            return f"{tensor.dtype} on {tensor.device.type}, only {dtype} on cpu"
     return None
 
 
@@ -159,9 +170,9 @@ def empty(*size: int) -> Tensor:
     return torch.empty(size, dtype=torch.float32, device="cpu")
 
 
-def empty_images(*size: int) -> Tensor:
+def empty_images(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return memory for images N x C x H x W, channels last."""
-    return torch.empty(size, dtype=torch.float32, device="cpu", memory_format=torch.channels_last)
+    return torch.empty(size, dtype=dtype, device="cpu", memory_format=torch.channels_last)
 
 
 def as_channels_last(x: Tensor) -> Tensor:
