@@ -14,7 +14,6 @@ openvino). GoogLeNet is trained as its paper has it, with the losses of its auxi
 """
 
 import argparse
-import inspect
 import json
 import os
 import sys
@@ -22,7 +21,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -70,11 +69,7 @@ PREDICTORS = (
     "striate",
     "striate bf16",
 )
-PREPARED: dict[str, dict[str, Any]] = {  # what `prepare` is told
-    "striate exact": {"exact": True},
-    "striate": {},
-    "striate bf16": {"precision": "bf16"},
-}
+PREPARED: dict[str, Precision] = {"striate exact": "exact", "striate": "high", "striate bf16": "bf16"}
 TWICE = ("resnet-18", "vgg-d")  # networks whose "pytorch" is measured as two
 QUICK = ("resnet-18",)
 COMPARED = {
@@ -128,18 +123,16 @@ def planned(tasks: Sequence[str], networks: Sequence[str] | None, threads: int, 
         for load in loads[task]:
             if networks and load.network not in networks:
                 continue
-            there = [v for v in variants[task] if _there(task, v, compiled)]
+            there = [v for v in variants[task] if _there(v, compiled)]
             once_more = [f"pytorch{AGAIN}"] if load.network in TWICE else []
             jobs += [Job(task, *load, threads, variant) for variant in there + once_more]
     return jobs
 
 
-def _there(task: str, variant: str, compiled: bool) -> bool:
+def _there(variant: str, compiled: bool) -> bool:
     package = variant.split(maxsplit=1)[0]
     if package == "torch.compile":
         return compiled
-    if task == "inference" and package == "striate":
-        return PREPARED[variant].keys() <= inspect.signature(prepare).parameters.keys()
     return package in {"pytorch", "striate"} or find_spec(package) is not None
 
 
@@ -199,9 +192,8 @@ def inference(job: Job, stack: ExitStack, exports: Path) -> Callable[[], Tensor]
         return exported(job, exports)
     model, images = network_and_pictures(job)
     if job.way in PREPARED:
-        precision: Precision = "bf16" if job.way == "striate bf16" else "high"
-        runtime = choose(RuntimeOptions(precision=precision, threads=job.threads))
-        model = prepare(model, **PREPARED[job.way])
+        runtime = choose(RuntimeOptions(precision=PREPARED[job.way], threads=job.threads))
+        model = prepare(model, PREPARED[job.way])
     else:
         runtime = peer_runtime(job)
     stack.enter_context(runtime.applied())

@@ -13,6 +13,8 @@ from striate import bundle
 from striate.bundle import Bundle, Prediction
 from striate.data import decode_image
 from striate.errors import InputError
+from striate.ops.impl.native.library import library
+from striate.runtime import RuntimeOptions, choose
 
 
 @pytest.fixture
@@ -50,6 +52,21 @@ def test_predictions_are_the_models_calibrated_and_in_order(loaded, photos, batc
         assert [name for name, _ in prediction.top] == [loaded.classes.names[k] for k in order[:3]]
         assert [p for _, p in prediction.top] == pytest.approx(chances[order[:3]], rel=1e-4)
         assert (prediction.label, prediction.probability) == prediction.top[0]
+
+
+def test_the_runtime_says_what_computes(loaded, photos):
+    """bfloat16 is the network prepared for it; float32 the one prepared for that; exact the network itself."""
+    wanted = {"exact": "model", "high": "prepared", "bf16": "prepared_bf16"}
+    certain = {}
+    for precision, name in wanted.items():
+        options = RuntimeOptions(precision, threads=1, small=False, native=True if library() else None)
+        with choose(options).applied():
+            if library() or precision == "exact":
+                assert loaded.network() is getattr(loaded, name)
+            certain[precision] = [p.probability for p in loaded.predict(photos) if p.error is None]
+    assert loaded.network() is loaded.prepared
+    assert certain["bf16"] != certain["high"]
+    assert certain["bf16"] == pytest.approx(certain["high"], rel=0.02)
 
 
 def test_what_cannot_be_read_is_a_prediction_with_the_reason(loaded, photos):

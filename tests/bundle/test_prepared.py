@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from striate import ops
 from striate.bundle import prepare
-from striate.models import build
-from striate.nn import Conv
+from striate.errors import InputError
+from striate.models import build, card
+from striate.nn import Conv, ConvTranspose, LocalResponseNorm
+from striate.ops.impl.native import conv as native
 from striate.ops.impl.native.library import library
 
 NETWORKS = {
@@ -26,15 +28,25 @@ NETWORKS = {
     "highway-mnist-16": (28, 28),
     "fcn-8s": (40, 33),
 }
+# further layers: links and radial basis functions; dilated, deformable and one-dimensional convolution; gates
+BFLOAT16 = NETWORKS | {
+    "lenet5-modern": (32, 32),
+    "inception-resnet-v1": (75, 80),
+    "highway-cifar-1": (32, 32),
+    "deeplab-v2-vgg16": (33, 40),
+    "deformable-deeplab-resnet101": (33, 33),
+    "fcn-1d": (40,),
+    "resnet-1d": (50,),
+}
 
 
-def shaken(name: str, size: tuple[int, int]) -> nn.Module:
+def shaken(name: str, size: tuple[int, ...]) -> nn.Module:
     """A network whose batch normalisations have seen something."""
     torch.manual_seed(0)
     options = {"width": 0.125} if name == "fcn-8s" else {}
-    model = build(name, classes=4, channels=1 if name in {"lenet5", "highway-mnist-16"} else 3, size=size, **options)
+    model = build(name, classes=4, channels=card(name).channels, size=size, **options)
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.running_mean is not None:
             module.running_mean.normal_(0, 0.3)
             module.running_var.uniform_(0.5, 2)
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -62,13 +74,57 @@ def test_the_logits_are_the_same(name: str) -> None:
     with torch.inference_mode():
         plain = model(x)
         exact = copy.deepcopy(model).double()(x.double())
-        for ready in (prepare(model), prepare(model, exact=True)):
+        for ready in (prepare(model), prepare(model, "exact")):
             assert ready(x[:0]).shape == plain[:0].shape
             assert error(ready(x), exact) <= max(20 * error(plain, exact), 2e-5)
             assert error(ready(x[1:2]), exact[1:2]) <= 2e-5
             assert torch.equal(ready(x), ready(x))
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert not any(isinstance(module, nn.Dropout) for module in ready.modules())
+
+
+@pytest.mark.parametrize("matrix_tiles", [True, False])
+@pytest.mark.parametrize("name", BFLOAT16)
+def test_the_logits_in_bfloat16_are_close(name: str, matrix_tiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To float32's: 2e-2 of the largest logit in the root mean square, which is 5 roundings of 2^-8.
+
+    Whether oneDNN computes the 3 x 3 convolutions, as on processors that multiply tiles, or Striate's kernel.
+    """
+    monkeypatch.setattr(native, "has_matrix_tiles", lambda: matrix_tiles)
+    model = shaken(name, BFLOAT16[name])
+    x = torch.randn(3, *model.input_size)  # type: ignore[misc]
+    with torch.inference_mode():
+        plain, ready = model(x), prepare(model, "bf16")
+        found = ready(x)
+        assert ready(x[:0]).shape == plain[:0].shape
+        assert torch.equal(ready(x[1:2].bfloat16()), ready(x[1:2].bfloat16().float()))
+    assert found.dtype == torch.float32
+    off = float((found - plain).square().mean().sqrt() / plain.abs().max())
+    assert 1e-6 < off <= 2e-2, "of float32" if off <= 1e-6 else f"{off:.1e} away"
+    assert not any(isinstance(module, nn.Dropout) for module in ready.modules())
+
+
+def test_what_computes_in_bfloat16() -> None:
+    """Every layer that multiplies takes bfloat16 and gives it; normalisation over channels is of float32."""
+    layers = [Conv(3, 16, 3), nn.ReLU(), Conv(16, 16, 3, padding=((0, 1), (2, 0))), LocalResponseNorm()]
+    layers += [ConvTranspose(16, 4, 2, stride=2), nn.BatchNorm2d(4), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(288, 5)]
+    ready = prepare(nn.Sequential(*layers), "bf16")
+    seen = {}
+    for name, module in ready.named_modules():
+        module.register_forward_hook(lambda _, x, y, name=name: seen.update({name: (x[0].dtype, y.dtype)}))
+    with torch.inference_mode():
+        ready(torch.randn(2, 3, 11, 11))
+    narrow, wide = torch.bfloat16, torch.float32
+    assert seen.pop("") == (wide, wide)
+    assert seen.pop("network") == seen.pop("network.0") == (wide, narrow)
+    assert seen.pop("network.3.layer") == (wide, wide)
+    assert set(seen.values()) == {(narrow, narrow)}
+    assert len(seen) == 8
+
+
+def test_another_precision_is_refused() -> None:
+    with pytest.raises(InputError, match=r"prepare: precision must be one of exact, high, bf16, got 'fp16'"):
+        prepare(nn.Sequential(), "fp16")  # type: ignore[arg-type]
 
 
 def test_what_follows_a_convolution_is_folded() -> None:
@@ -93,17 +149,18 @@ def test_what_follows_a_convolution_is_folded() -> None:
 def test_who_computes() -> None:
     """3 x 3 with enough channels: the native kernel; the rest: oneDNN; what neither can: the plain operator."""
 
-    def packed(conv: Conv, *, exact: bool = False) -> ops.PackedConv:
+    def packed(conv: Conv, precision: str = "high") -> ops.PackedConv:
         words = {"stride": conv.stride, "padding": conv.padding, "groups": conv.groups, "flip": conv.flip}
-        result = ops.PackedConv(conv.weight.detach(), None, words, exact=exact)
+        result = ops.PackedConv(conv.weight.detach(), None, words, precision=precision)
         x = torch.randn(1, conv.in_channels, 9, 9)
         conv.bias = None
         torch.testing.assert_close(result(x), conv(x), rtol=1e-4, atol=1e-4)
         return result
 
     assert packed(Conv(16, 16, 3, padding=1))._winograd is not None
-    assert packed(Conv(16, 16, 3, padding=1), exact=True)._onednn is not None
+    assert packed(Conv(16, 16, 3, padding=1), "exact")._onednn is not None
     assert packed(Conv(16, 16, 3, stride=2, padding="same"))._winograd is None
+    assert packed(Conv(16, 16, 3, padding=1, groups=16))._onednn is not None
     other = packed(Conv(3, 16, 3, padding=((0, 1), (2, 0))))
     assert other._winograd is None
     assert other._onednn is None

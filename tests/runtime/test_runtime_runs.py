@@ -12,11 +12,11 @@ import torch
 from machines import server
 
 from commands import striate
-from striate.bundle import load, save_trained
+from striate.bundle import load, prepare, save_trained
 from striate.errors import InputError
 from striate.models import build
 from striate.ops.impl.native import library
-from striate.runtime import Runtime, RuntimeOptions, _choice, choose, current, recorded
+from striate.runtime import Precision, Runtime, RuntimeOptions, _choice, choose, current, recorded
 from striate.training import (
     Interrupted,
     LossOptions,
@@ -159,6 +159,28 @@ def test_predictions_in_every_precision_agree(runs: dict[str, Trained], tmp_path
     assert found["--precision", "bf16"] == pytest.approx(plain, rel=0.1)
     assert found["--precision", "bf16"] != plain
     assert found["--no-native", "--keep-memory", 0] == pytest.approx(plain, rel=1e-5)
+
+
+@pytest.mark.skipif(BUILT is None, reason="the native extension was not built here: networks compute as they are")
+def test_bfloat16_is_computed_by_the_prepared_network(
+    runs: dict[str, Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    made: list[str] = []
+
+    def noted(model: torch.nn.Module, precision: Precision = "high") -> torch.nn.Module:
+        made.append(precision)
+        return prepare(model, precision)
+
+    monkeypatch.setattr("striate.bundle._bundle.prepare", noted)
+    path = save_trained(runs["high"])
+    Image.new("L", (8, 8), 90).save(tmp_path / "a.png")
+    for command in (("predict", path, tmp_path / "a.png"), ("evaluate", path, "digits")):
+        assert striate(*command, "--precision", "bf16", "--threads", 1).code == 0
+        assert made.pop() == "bf16"
+        assert striate(*command, "--precision", "bf16", "--threads", 1, "--no-native").code == 0
+        assert made == []
 
 
 def test_flags_reach_the_run(tmp_path: Path) -> None:

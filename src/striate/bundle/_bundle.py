@@ -39,6 +39,7 @@ from striate.errors import InputError, StriateError
 from striate.evaluation import dense_logits, logits_of
 from striate.models import build
 from striate.models._card import Task
+from striate.runtime import current
 
 WEIGHTS, GOLDEN, README = "weights.safetensors", "golden.safetensors", "README.txt"
 MODEL, LABELS, PREPROCESSING = "model.json", "labels.json", "preprocessing.json"
@@ -97,6 +98,25 @@ class Bundle:
         """The network made ready to predict: the logits of `model` to rounding, faster; made when first asked for."""
         return prepare(self.model)
 
+    @functools.cached_property
+    def prepared_bf16(self) -> nn.Module:
+        """The network made ready to predict in bfloat16; made when first asked for."""
+        return prepare(self.model, "bf16")
+
+    def network(self) -> nn.Module:
+        """Return what computes the network best within the current runtime: it prepared, or as it is.
+
+        Small networks are computed as one, which is faster than prepared; "exact" and without Striate's kernels the
+        network is computed as it is.
+        """
+        runtime = current()
+        if runtime is None:
+            return self.prepared
+        as_one = runtime.network(self.model, self.preprocessing.input_size) is not self.model
+        if as_one or runtime.precision == "exact" or runtime.native is None:
+            return self.model
+        return self.prepared_bf16 if runtime.precision == "bf16" else self.prepared
+
     def predict(
         self,
         sources: str | Path | Iterable[str | Path],
@@ -107,7 +127,8 @@ class Bundle:
     ) -> Iterator[Prediction]:
         """Predict picture files, folders and patterns (see `find_images`): an iterator in their order.
 
-        Probabilities are calibrated. A picture that cannot be read is a Prediction with an error; the rest goes on.
+        Probabilities are calibrated. The network computes as the current runtime says (`striate.runtime`), outside of
+        any in float32. A picture that cannot be read is a Prediction with an error; the rest goes on.
         Pictures are decoded in `threads` threads (default: the processors, at most 8), a batch ahead of the network;
         memory does not grow with their number. `top` is how many classes to tell. Raises InputError before the first
         prediction if the arguments are no good or the network labels pixels.

@@ -11,11 +11,8 @@ import numpy.typing as npt
 
 from striate.data import ImageError, Preparation, Preprocessing, SignalPreprocessing, decode_image, decode_series
 from striate.evaluation import logits_of, probabilities
-from striate.runtime import current
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from striate.bundle._bundle import Bundle
 
 Picture = npt.NDArray[Any]  # or a series
@@ -63,21 +60,12 @@ def _decoded(path: Path, preprocessing: Preparation) -> Picture:
     return decode_image(path, preprocessing)
 
 
-def network(bundle: "Bundle") -> "nn.Module":
-    """Return the prepared network, or the plain one where the runtime asks for what that does not do."""
-    runtime = current()
-    if runtime is not None and runtime.network(bundle.model, bundle.preprocessing.input_size) is not bundle.model:
-        return bundle.model  # computed as one, which is faster than prepared
-    plain = runtime is not None and (runtime.precision != "high" or runtime.native is None)
-    return bundle.model if plain else bundle.prepared
-
-
 def _predict_batch(bundle: "Bundle", batch: list[tuple[Path, Decoding]], top: int) -> Iterator[Prediction]:
     decoded = [(path, decoding.result()) for path, decoding in batch]
     pictures = [picture for _, picture in decoded if not isinstance(picture, str)]
     chances: Iterator[npt.NDArray[np.float64]] = iter(())
     if pictures:
-        logits = logits_of(network(bundle), np.stack(pictures), bundle.preprocessing)
+        logits = logits_of(bundle.network(), np.stack(pictures), bundle.preprocessing)
         chances = iter(probabilities(logits, bundle.temperature))
     for path, picture in decoded:
         if isinstance(picture, str):

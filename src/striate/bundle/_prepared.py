@@ -2,7 +2,8 @@
 
 `prepare` looks for what follows each other in an `nn.Sequential`: convolution, batch normalisation and ReLU become one
 module, dense layer and ReLU another, and dropout goes. The addition and the ReLU at the end of a residual block go into
-its last convolution. All other modules run as they are.
+its last convolution. All other modules run as they are; where the rest is of bfloat16, as PyTorch's autocast has them
+compute, which is how networks are trained so.
 """
 
 import copy
@@ -11,41 +12,73 @@ import torch
 from torch import Tensor, nn
 
 from striate import ops
+from striate.errors import InputError
 from striate.models.resnet import Residual
-from striate.nn import Conv
+from striate.nn import Conv, ConvTranspose, LocalResponseNorm
+from striate.runtime import PRECISIONS, Precision
 
 
-def prepare(model: nn.Module, *, exact: bool = False) -> nn.Module:
-    """Return a copy that computes the same logits faster: float32 on the CPU, evaluation only, no gradients.
+def prepare(model: nn.Module, precision: Precision = "high") -> nn.Module:
+    """Return a copy that computes the same logits faster: on the CPU, evaluation only, no gradients.
 
-    The logits agree to rounding; with `exact` no Winograd convolution is among what computes them. The model given
-    stays as it is.
+    precision: "high": float32, the logits agree to rounding. "exact": so without any Winograd convolution. "bf16":
+    products, and images between layers, of bfloat16; images given and logits returned are float32. The model given
+    stays as it is. Raises InputError for another precision.
     """
+    if precision not in PRECISIONS:
+        raise InputError(f"prepare: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     ready = copy.deepcopy(model).eval().requires_grad_(False)
     ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for parent in list(ready.modules()):
         if isinstance(parent, nn.Sequential) and type(parent).forward is nn.Sequential.forward:
-            _fuse(parent, exact)
+            _fuse(parent, precision)
     for parent in list(ready.modules()):  # what stands alone
         for name, child in list(parent.named_children()):
-            if (prepared := _alone(child, exact)) is not None:
+            if (prepared := _alone(child, precision)) is not None:
                 parent._modules[name] = prepared
             elif isinstance(child, Residual) and _ends_in_convolution(child.branch):
                 parent._modules[name] = PreparedResidual(child)
-    return ready
+    return InBfloat16(ready) if precision == "bf16" else ready
+
+
+class InBfloat16(nn.Module):
+    """A network whose layers compute in bfloat16 where they can, with float32 logits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        with torch.autocast("cpu", torch.bfloat16):  # for the layers that were not packed
+            logits: Tensor = self.network(x)
+        return logits.float()
+
+
+class InFloat32(nn.Module):
+    """A layer that bfloat16 does not suit: its input is widened, its output rounded."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the layer's output in the type of its input."""
+        y: Tensor = self.layer(x.float())
+        return y.to(x.dtype)
 
 
 class PreparedConv(nn.Module):
     """A convolution, with the batch normalisation and the ReLU that follow it: N x D x H x W to N x P x outputs."""
 
-    def __init__(self, conv: Conv, norm: nn.BatchNorm2d | None, *, relu: bool, exact: bool) -> None:
+    def __init__(self, conv: Conv, norm: nn.BatchNorm2d | None, *, relu: bool, precision: Precision) -> None:
         super().__init__()
         weight, bias = conv.weight.detach(), None if conv.bias is None else conv.bias.detach()
         if norm is not None:
             weight, bias = _folded(weight, bias, norm)
         words = ("stride", "padding", "dilation", "upsample", "groups", "flip")
         self.weight = nn.Parameter(weight, requires_grad=False)  # kept by its name for those who ask where a network is
-        self.packed = ops.PackedConv(weight, bias, {word: getattr(conv, word) for word in words}, relu, exact)
+        self.packed = ops.PackedConv(weight, bias, {word: getattr(conv, word) for word in words}, relu, precision)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return the outputs, channels last; `other` is added to them before the ReLU."""
@@ -69,22 +102,25 @@ class PreparedResidual(nn.Module):
 
 
 class PreparedLinear(nn.Module):
-    """A dense layer and the ReLU after it, by oneDNN: N x inputs to N x outputs."""
+    """A dense layer and the ReLU after it: N x inputs to N x outputs."""
 
-    def __init__(self, linear: nn.Linear, *, relu: bool) -> None:
+    def __init__(self, linear: nn.Linear, *, relu: bool, precision: Precision) -> None:
         super().__init__()
-        self.weight, self.bias, self.after = linear.weight, linear.bias, "relu" if relu else "none"
+        ready = linear.bfloat16() if precision == "bf16" else linear
+        self.weight, self.bias, self.after = ready.weight, ready.bias, "relu" if relu else "none"
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs."""
-        if not len(x) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        x = x.to(self.weight.dtype)
+        built = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+        if not len(x) or not built or x.dtype != torch.float32:  # in bfloat16 PyTorch itself calls oneDNN
             y = nn.functional.linear(x, self.weight, self.bias)
             return y.relu_() if self.after == "relu" else y
         fused: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), self.weight, self.bias, self.after, [], "")
         return fused
 
 
-def _fuse(parent: nn.Sequential, exact: bool) -> None:
+def _fuse(parent: nn.Sequential, precision: Precision) -> None:
     """Replace what follows each other by one module; the others become identities, so that names stay."""
     children = list(parent.named_children())
     for at, (name, child) in enumerate(children):
@@ -96,9 +132,9 @@ def _fuse(parent: nn.Sequential, exact: bool) -> None:
             norm = None
         relu = bool(rest) and type(rest[0]) is nn.ReLU
         if isinstance(child, Conv) and _packs(child):
-            parent._modules[name] = PreparedConv(child, norm, relu=relu, exact=exact)
+            parent._modules[name] = PreparedConv(child, norm, relu=relu, precision=precision)
         elif isinstance(child, nn.Linear) and relu:
-            parent._modules[name] = PreparedLinear(child, relu=True)
+            parent._modules[name] = PreparedLinear(child, relu=True, precision=precision)
         else:
             continue
         for used, _ in children[at + 1 : at + 1 + (norm is not None) + relu]:
@@ -115,13 +151,19 @@ def _ends_in_convolution(branch: nn.Module) -> bool:
     )
 
 
-def _alone(module: nn.Module, exact: bool) -> nn.Module | None:
+def _alone(module: nn.Module, precision: Precision) -> nn.Module | None:
     """Return what takes the place of a module by itself, None if it stays."""
     if isinstance(module, nn.Dropout | nn.Dropout2d):
         return nn.Identity()
     if isinstance(module, Conv) and _packs(module):
-        return PreparedConv(module, None, relu=False, exact=exact)
-    return PreparedLinear(module, relu=False) if isinstance(module, nn.Linear) else None
+        return PreparedConv(module, None, relu=False, precision=precision)
+    if isinstance(module, nn.Linear):
+        return PreparedLinear(module, relu=False, precision=precision)
+    if precision == "bf16" and isinstance(module, Conv | ConvTranspose):
+        return module.bfloat16()  # else autocast would round the weights at each call
+    if precision == "bf16" and isinstance(module, LocalResponseNorm):
+        return InFloat32(module)  # powers of sums: in bfloat16 each step would be rounded
+    return None
 
 
 def _packs(module: nn.Module) -> bool:

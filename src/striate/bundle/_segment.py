@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from striate.bundle._predict import network
 from striate.data import (
     ImageError,
     Masks,
@@ -117,7 +116,7 @@ def _segment(bundle: "Bundle", path: Path, decoding: "Future[_Decoded | str]", c
     if isinstance(decoded, str):
         return Segmented(path, None, {}, decoded)
     preprocessing = require_pictures(bundle.preprocessing)
-    scores = dense_logits(network(bundle), decoded.picture[None], preprocessing)[0]
+    scores = dense_logits(bundle.network(), decoded.picture[None], preprocessing)[0]
     if crf:
         scores = _refined(scores, decoded, preprocessing)
     mask = mask_of(scores, decoded.own, preprocessing)

@@ -148,8 +148,11 @@ def _judged(
 ) -> "Evaluation | SceneEvaluation":
     from striate.data import require_pictures, require_scenes
     from striate.evaluation import judge, judge_scenes, predict_logits
+    from striate.runtime import current
 
-    model, preprocessing = bundle.model, bundle.preprocessing
+    runtime, preprocessing = current(), bundle.preprocessing
+    # in float32 not the prepared one, so that what training said is found again to the last bit
+    model = bundle.network() if runtime is not None and runtime.precision == "bf16" else bundle.model
     if bundle.masks is not None:
         few = min(batch_size, _SCENES)
         return judge_scenes(

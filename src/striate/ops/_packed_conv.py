@@ -1,11 +1,12 @@
 """Convolution with weights that stay: packed once, with what follows it fused; for prediction, not for training."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from striate.errors import InputError
 from striate.ops._conv import ConvForm, conv, normal_form
 from striate.ops.impl.native import conv as native
 from striate.ops.impl.native import winograd
@@ -13,61 +14,87 @@ from striate.ops.impl.native import winograd
 
 @dataclass(eq=False)
 class PackedConv:
-    """`ops.conv` with fixed weights: call it with images N x D x H x W, float32 on the CPU; no gradients.
+    """`ops.conv` with fixed weights: call it with images N x D x H x W on the CPU; no gradients.
 
-    w, b and `words` (stride, padding, dilation, upsample, groups, flip) are `ops.conv`'s; `relu` sets what is negative
-    to zero. 3 x 3 kernels of stride 1 with enough channels are computed by Striate's Winograd kernel unless `exact`,
-    others by oneDNN with weights in its own layout; what neither can, by `ops.conv`. Calling raises InputError.
+    w, b (float32) and `words` (stride, padding, dilation, upsample, groups, flip) are `ops.conv`'s; `relu` sets what is
+    negative to zero. precision: "bf16" computes on images of bfloat16, to which others are rounded, the other words in
+    float32.
+
+    3 x 3 kernels of stride 1 with enough channels may be computed by Winograd's minimal filtering: with products of
+    float32 in tiles of 4 x 4 ("f32"), or of bfloat16 in tiles of "2x2", "4x2" or "4x4", each faster and less accurate
+    than the one before. `way` is one of these, "direct" for none, or "auto": none for "exact"; "f32" for "high", and
+    for "bf16" unless the processor multiplies tiles of bfloat16 (AMX). What is left is computed by oneDNN with weights
+    in its own layout, what that cannot, by `ops.conv`. Calling raises InputError, also if the way cannot be gone.
     """
 
     w: Tensor
     b: Tensor | None
     words: dict[str, Any] = field(default_factory=dict)
     relu: bool = False
-    exact: bool = False
+    precision: Literal["exact", "high", "bf16"] = "high"
+    way: native.Way | Literal["auto", "direct"] = "auto"
+    _like: Tensor = field(init=False)  # the weights in the type of the images: for checks, oneDNN and what is left
     _winograd: winograd.Packed | None = field(init=False, default=None)
     _onednn: Tensor | None = field(init=False, default=None)
     _packed: bool = field(init=False, default=False)
 
+    def __post_init__(self) -> None:
+        self._like = self.w.bfloat16() if self.precision == "bf16" else self.w
+
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return N x P x outputs, channels last; `other`, of that shape, is added before the ReLU."""
-        form = normal_form(x, self.w, self.b, **self.words)[0]
+        x = x.bfloat16() if self.precision == "bf16" else x
+        bias = None if self.b is None else self.b.to(self._like.dtype)
+        form = normal_form(x, self._like, bias, **self.words)[0]
         if not self._packed and len(x):
             self._pack(form, x)
         if self._winograd is not None:
             (top, bottom), (left, right) = form.window.padding
-            other = None if other is None else other.contiguous(memory_format=torch.channels_last)
+            other = None if other is None else other.to(x.dtype).contiguous(memory_format=torch.channels_last)
             return winograd.conv(x, self._winograd, self.b, (top, bottom, left, right), other=other, relu=self.relu)
         if self._onednn is not None and form.window.symmetric_padding is not None and len(x):
-            return self._by_onednn(form, x, other)
-        y = conv(x, self.w, self.b, **self.words)
+            return self._by_onednn(form, x, bias, other)
+        y = conv(x, self._like, bias, **self.words)
         y = y if other is None else y + other
         return y.relu_() if self.relu else y
 
-    def _by_onednn(self, form: ConvForm, x: Tensor, other: Tensor | None) -> Tensor:
+    def _by_onednn(self, form: ConvForm, x: Tensor, bias: Tensor | None, other: Tensor | None) -> Tensor:
         window, compute = form.window, torch.ops.mkldnn._convolution_pointwise
         x = x.contiguous(memory_format=torch.channels_last)
-        settings = (self._onednn, self.b, window.symmetric_padding, window.stride, window.dilation, form.groups)
+        settings = (self._onednn, bias, window.symmetric_padding, window.stride, window.dilation, form.groups)
         if other is None:
             y: Tensor = compute(x, *settings, "relu" if self.relu else "none", [], "")
         else:
-            other = other.contiguous(memory_format=torch.channels_last)
+            other = other.to(x.dtype).contiguous(memory_format=torch.channels_last)
             y = compute.binary(x, other, *settings, "add", None, "relu" if self.relu else None, [], None)
         return y
 
     def _pack(self, form: ConvForm, x: Tensor) -> None:
         """Bring the weights into the layout of whoever will compute; the size of images does not matter for that."""
-        last = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
-        if not self.exact and native.supports(form, last, self.w, self.b) is None:
+        way = self._way(form, x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x)
+        if way == "f32":
             self._winograd = winograd.pack(self.w, form.groups, native.TILE)
-        elif _onednn_computes(form, x, self.w):
+        elif way != "direct":
+            down, across = way.split("x")
+            self._winograd = winograd.pack_bf16(self.w, form.groups, (int(down), int(across)))
+        elif _onednn_computes(form, x):
             settings = (form.window.symmetric_padding, form.window.stride, form.window.dilation, form.groups)
-            self._onednn = torch.ops.mkldnn._reorder_convolution_weight(self.w.contiguous(), *settings, x.shape)
+            self._onednn = torch.ops.mkldnn._reorder_convolution_weight(self._like.contiguous(), *settings, x.shape)
         self._packed = True
 
+    def _way(self, form: ConvForm, x: Tensor) -> native.Way | Literal["direct"]:
+        """Return the way that was asked for, or the best one."""
+        if self.way == "auto":
+            slower = self.precision == "exact" or (self.precision == "bf16" and native.pays_in_bf16() is not None)
+            return "direct" if slower or native.packs(form, x, self.w, self.b, "f32") is not None else "f32"
+        if self.way != "direct" and (reason := native.packs(form, x, self.w, self.b, self.way)) is not None:
+            raise InputError(f"PackedConv: way={self.way!r} was asked for and does not support {reason}")
+        return self.way
 
-def _onednn_computes(form: ConvForm, x: Tensor, w: Tensor) -> bool:
+
+def _onednn_computes(form: ConvForm, x: Tensor) -> bool:
     plain = form.links is None and not form.flip and not form.window.upsamples
-    here = x.device.type == "cpu" and x.dtype == w.dtype == torch.float32
     built = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-    return here and built and plain and x.ndim == 4 and form.window.symmetric_padding is not None
+    if not (built and plain and x.ndim == 4 and x.device.type == "cpu" and form.window.symmetric_padding is not None):
+        return False
+    return x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -83,7 +83,7 @@ def choose_for_use(
 ) -> Runtime:
     """Return the best runtime for evaluating and predicting with a finished network: float32 unless asked otherwise.
 
-    Prepared for prediction, networks are as fast in float32 as in bfloat16. `trained` is the recorded runtime of the
+    `trained` is the recorded runtime of the
     training (`Runtime.to_json`): one without our kernels, or exact, stays so.
     """
     before: Mapping[str, Any] = trained if isinstance(trained, Mapping) else {}  # a bundle's may be any JSON value

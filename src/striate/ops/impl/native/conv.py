@@ -3,7 +3,7 @@
 Small groups are handed over to `grouped.py`, link tables to `linked.py`.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,12 +12,23 @@ from striate.geometry import Window
 from striate.ops._conv import ConvForm
 from striate.ops.impl.aten import conv as aten
 from striate.ops.impl.native import grouped, linked, winograd
-from striate.ops.impl.native.library import channels_last, differentiable_again, unusable
+from striate.ops.impl.native.library import (
+    channels_last,
+    differentiable_again,
+    has_matrix_tiles,
+    instruction_set,
+    multiplies_bf16,
+    older_than_sources,
+    unusable,
+)
 
 _FEWEST_CHANNELS = 16  # of a group, in and out: below, the direct way is as fast
 _FASTER_CHANNELS = 48  # measured with gradients on one core: 32 channels lose up to a third, 64 win
 _FASTER_PIXELS = 1024  # outputs of one channel in the batch: fewer do not pay for transforming the weights
 TILE = 4
+
+# how Winograd computes: products of float32 in tiles of 4 x 4, or of bfloat16 in tiles of so many outputs down x across
+Way = Literal["f32", "2x2", "4x2", "4x4"]
 
 
 def supports(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | None:
@@ -26,8 +37,35 @@ def supports(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | No
         return linked.supports(form, x, w, b)
     if grouped.concerns(form, w):
         return grouped.supports(form, x, w, b)
-    if reason := unusable(x, w, b):
+    return unusable(x, w, b) or _other_shape(form, x, w)
+
+
+def packs(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None, way: Way) -> str | None:
+    """Return None, or why Winograd's kernels do not compute this with weights packed once; x may be of bfloat16."""
+    if form.links is not None:
+        return "link tables"
+    if reason := unusable(x, dtypes=(torch.float32, torch.bfloat16)) or unusable(w, b):
         return reason
+    if x.dtype == torch.bfloat16 and (reason := older_than_sources("winograd_conv_stored_bf16", "winograd_conv_bf16")):
+        return reason
+    if way != "f32" and x.dtype != torch.bfloat16:
+        return f"products of bfloat16 for images of {x.dtype}"
+    if way != "f32" and not multiplies_bf16():
+        return f"products of bfloat16 with the instruction set {instruction_set()}: they need AVX512_BF16 beside avx512"
+    return _other_shape(form, x, w)
+
+
+def pays_in_bf16() -> str | None:
+    """Return None where products of float32 on images of bfloat16 are known to beat oneDNN's bfloat16, else why not."""
+    if has_matrix_tiles():
+        return "the processor multiplies tiles of bfloat16 (AMX), where it is not faster"
+    if instruction_set() not in {"avx512", "avx2"}:
+        return f"the instruction set {instruction_set()}, with which it was not measured"
+    return None
+
+
+def _other_shape(form: ConvForm, x: Tensor, w: Tensor) -> str | None:
+    """Return None if Winograd's kernels compute a convolution of such a form and such shapes, else why not."""
     window = form.window
     if window.kernel != (3, 3) or window.stride != (1, 1) or window.dilation != (1, 1) or window.upsamples:
         return "windows other than 3 x 3 of stride 1 without dilation"

@@ -5,6 +5,11 @@
 
 namespace striate {
 
+// A number of bfloat16: the upper half of a float.
+struct Bfloat16 {
+  uint16_t bits;
+};
+
 // A pooling window over two axes; low padding only, for the outputs say where the high one ends.
 struct PoolShape {
   int64_t batch, height, width, channels, out_height, out_width;
@@ -106,6 +111,10 @@ struct SmallShape {
          (const float* x, const float* packed, const float* bias, const float* other, float* y,                       \
           const ConvShape* shape, int64_t relu, int64_t tile, int64_t block, int64_t chunk, int threads),             \
          (x, packed, bias, other, y, shape, relu, tile, block, chunk, threads))                                       \
+  KERNEL(winograd_conv_stored_bf16,                                                                                   \
+         (const Bfloat16* x, const float* packed, const float* bias, const Bfloat16* other, Bfloat16* y,              \
+          const ConvShape* shape, int64_t relu, int64_t block, int64_t chunk, int threads),                           \
+         (x, packed, bias, other, y, shape, relu, block, chunk, threads))                                             \
   KERNEL(winograd_conv_grad_weight,                                                                                   \
          (const float* x, const float* grad_y, float* grad_w, const ConvShape* shape, int64_t tile, int64_t chunk,     \
           int64_t parts, int threads),                                                                                \
@@ -172,6 +181,17 @@ struct SmallShape {
           float* copies, float* grad_x, int threads),                                                                 \
          (layers, shape, kept, grad_y, parts, copies, grad_x, threads))
 
+// Kernels whose products are of bfloat16, for instruction sets that have such a product.
+#define STRIATE_BFLOAT16_KERNELS(KERNEL)                                                                              \
+  KERNEL(winograd_conv_bf16_pack,                                                                                     \
+         (const float* w, Bfloat16* packed, const WeightShape* shape, int64_t down, int64_t across, int threads),     \
+         (w, packed, shape, down, across, threads))                                                                   \
+  KERNEL(winograd_conv_bf16,                                                                                          \
+         (const Bfloat16* x, const Bfloat16* packed, const float* bias, const Bfloat16* other, Bfloat16* y,           \
+          const ConvShape* shape, int64_t relu, int64_t down, int64_t across, int64_t block, int64_t chunk,           \
+          int threads),                                                                                               \
+         (x, packed, bias, other, y, shape, relu, down, across, block, chunk, threads))
+
 // One instruction set's kernels.
 struct Kernels {
   const char* name;
@@ -181,10 +201,20 @@ struct Kernels {
 #undef STRIATE_POINTER
 };
 
+struct Bfloat16Kernels {
+#define STRIATE_POINTER(name, parameters, arguments) void(*name) parameters;
+  STRIATE_BFLOAT16_KERNELS(STRIATE_POINTER)
+#undef STRIATE_POINTER
+};
+
 extern const Kernels plain_kernels;
 #if defined(__x86_64__)
 extern const Kernels avx2_kernels;
 extern const Kernels avx512_kernels;
+#endif
+#if defined(__x86_64__) && (defined(__clang__) || __GNUC__ >= 11)
+#define STRIATE_AVX512_BF16
+extern const Bfloat16Kernels avx512_bf16_kernels;  // beside avx512_kernels
 #endif
 
 }  // namespace striate

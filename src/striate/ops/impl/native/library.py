@@ -55,6 +55,17 @@ def instruction_set() -> str | None:
     return None if loaded is None else loaded.striate_instruction_set().decode()
 
 
+def multiplies_bf16() -> bool:
+    """Whether the kernels whose products are of bfloat16 may be called with the instruction set in use."""
+    loaded = library()
+    return loaded is not None and hasattr(loaded, "striate_multiplies_bf16") and bool(loaded.striate_multiplies_bf16())
+
+
+def has_matrix_tiles() -> bool:
+    """Whether the processor multiplies tiles of bfloat16 (Intel's AMX), which oneDNN uses and our kernels do not."""
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
 def panel() -> int:
     """Return of how many output channels packed weights have a multiple."""
     loaded = library()
@@ -166,9 +177,9 @@ def empty(*size: int) -> Tensor:
     return torch.empty(size, dtype=torch.float32, device="cpu")
 
 
-def empty_images(*size: int) -> Tensor:
+def empty_images(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return memory for images N x C x H x W, channels last."""
-    return torch.empty(size, dtype=torch.float32, device="cpu", memory_format=torch.channels_last)
+    return torch.empty(size, dtype=dtype, device="cpu", memory_format=torch.channels_last)
 
 
 def as_channels_last(x: Tensor) -> Tensor:

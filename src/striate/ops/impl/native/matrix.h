@@ -10,22 +10,37 @@ constexpr int kRows = 6;
 constexpr int kColumnVectors = kLanes == 16 ? 4 : 2;
 constexpr int64_t kPanel = kColumnVectors * kLanes;  // columns that one micro-kernel computes
 
-// result (R rows) = [result +] a (R x depth) times panel (depth x kPanel, contiguous).
-template <int R>
-STRIATE_INLINE void multiply_rows(const float* a, int64_t a_row, const float* panel, float* result, int64_t result_row,
-                                  int64_t depth, bool add) {
+// What a product of one type of number is made of: `kDepth` neighbours are multiplied and added up in each lane.
+template <class Number>
+struct Products;
+
+template <>
+struct Products<float> {
+  static constexpr int64_t kDepth = 1;
+  typedef Floats Vector;
+  static STRIATE_INLINE Vector get(const float* p) { return load(p); }
+  static STRIATE_INLINE Vector in_all_lanes(const float* p) { return all(*p); }
+  static STRIATE_INLINE Floats add(Floats sum, Vector a, Vector b) { return sum + a * b; }
+};
+
+// result (R rows) = [result +] a (R x depth) times panel (depth x kPanel, contiguous; kDepth rows interleaved).
+template <int R, class Number>
+STRIATE_INLINE void multiply_rows(const Number* a, int64_t a_row, const Number* panel, float* result,
+                                  int64_t result_row, int64_t depth, bool add) {
+  typedef Products<Number> P;
+  constexpr int64_t kWide = kLanes * P::kDepth;
   Floats sums[R][kColumnVectors] = {};
-  for (int64_t d = 0; d < depth; ++d) {
-    Floats b[kColumnVectors];
+  for (int64_t d = 0; d < depth; d += P::kDepth) {
+    typename P::Vector b[kColumnVectors];
 #pragma GCC unroll 4
-    for (int j = 0; j < kColumnVectors; ++j) b[j] = load(panel + (d * kColumnVectors + j) * kLanes);
+    for (int j = 0; j < kColumnVectors; ++j) b[j] = P::get(panel + d * kPanel + j * kWide);
 #pragma GCC unroll 4
-    for (int j = 0; j < kColumnVectors; ++j) __builtin_prefetch(panel + ((d + 16) * kColumnVectors + j) * kLanes);
+    for (int j = 0; j < kColumnVectors; ++j) __builtin_prefetch(panel + (d + 16 * P::kDepth) * kPanel + j * kWide);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      const Floats value = all(a[r * a_row + d]);
+      const typename P::Vector value = P::in_all_lanes(a + r * a_row + d);
 #pragma GCC unroll 4
-      for (int j = 0; j < kColumnVectors; ++j) sums[r][j] += value * b[j];
+      for (int j = 0; j < kColumnVectors; ++j) sums[r][j] = P::add(sums[r][j], value, b[j]);
     }
   }
 #pragma GCC unroll 8
@@ -38,12 +53,13 @@ STRIATE_INLINE void multiply_rows(const float* a, int64_t a_row, const float* pa
 }
 
 // result (rows x panel) = [result +] a (rows x depth) times panel.
-inline void multiply(const float* a, int64_t a_row, const float* panel, float* result, int64_t result_row, int64_t rows,
-                     int64_t depth, bool add = false) {
+template <class Number>
+inline void multiply(const Number* a, int64_t a_row, const Number* panel, float* result, int64_t result_row,
+                     int64_t rows, int64_t depth, bool add = false) {
   int64_t r = 0;
   for (; r + kRows <= rows; r += kRows)
     multiply_rows<kRows>(a + r * a_row, a_row, panel, result + r * result_row, result_row, depth, add);
-  const float* const rest = a + r * a_row;
+  const Number* const rest = a + r * a_row;
   float* const out = result + r * result_row;
   switch (rows - r) {
     case 5: return multiply_rows<5>(rest, a_row, panel, out, result_row, depth, add);

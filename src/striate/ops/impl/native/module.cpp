@@ -39,6 +39,14 @@ const Kernels* best() {
 
 const Kernels* active = best();
 
+// The kernels of bfloat16 products that go with the instruction set in use, or null.
+const Bfloat16Kernels* bfloat16_kernels() {
+#if defined(STRIATE_AVX512_BF16)
+  if (active == &avx512_kernels && __builtin_cpu_supports("avx512bf16")) return &avx512_bf16_kernels;
+#endif
+  return nullptr;
+}
+
 }  // namespace
 }  // namespace striate
 
@@ -72,6 +80,9 @@ STRIATE_EXPORT int striate_use_instruction_set(const char* name) {
   return 0;
 }
 
+// Whether the kernels of bfloat16 products may be called.
+STRIATE_EXPORT int striate_multiplies_bf16() { return striate::bfloat16_kernels() != nullptr; }
+
 // Hand over the OpenMP runtime's GOMP_parallel; null: one thread.
 STRIATE_EXPORT void striate_use_threads_of(void* gomp_parallel) {
   striate::gomp_parallel = reinterpret_cast<striate::GompParallel>(gomp_parallel);
@@ -79,8 +90,11 @@ STRIATE_EXPORT void striate_use_threads_of(void* gomp_parallel) {
 
 #define STRIATE_FORWARD(name, parameters, arguments) \
   STRIATE_EXPORT void striate_##name parameters { striate::active->name arguments; }
+#define STRIATE_FORWARD_BFLOAT16(name, parameters, arguments) \
+  STRIATE_EXPORT void striate_##name parameters { striate::bfloat16_kernels()->name arguments; }
 namespace striate {
 STRIATE_KERNELS(STRIATE_FORWARD)
+STRIATE_BFLOAT16_KERNELS(STRIATE_FORWARD_BFLOAT16)
 }
 
 // An empty Python module: the functions above are called through ctypes, which needs no PyTorch headers to build.

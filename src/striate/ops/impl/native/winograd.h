@@ -1,9 +1,13 @@
 // 3 x 3 convolution of stride 1 over channels-last images by Winograd's minimal filtering.
 //
-// The outputs are cut into tiles of m x m. For each of the a * a = (m + 2)^2 places of a transformed tile there is one
-// matrix product, (tiles x C) times (C x K): that is where the time goes, with 2.25 (m = 2) or 4 (m = 4) times fewer
-// multiplications than the direct way. Tiles are taken in chunks that bound the working memory.
+// The outputs are cut into tiles of m x n. For each of the a * b = (m + 2) * (n + 2) places of a transformed tile there
+// is one matrix product, (tiles x C) times (C x K): that is where the time goes, with 2.25 (2 x 2), 3 (4 x 2) or 4 (4 x 4)
+// times fewer multiplications than the direct way. Tiles are taken in chunks that bound the working memory.
+//
+// `Image` is the number images are stored in, `Number` that of the matrix products; both may be float or Bfloat16.
+// Transforms, sums and what is done to the outputs are in float.
 #pragma once
+#include "bfloat16.h"
 #include "kernels.h"
 #include "matrix.h"
 #include "scratch.h"
@@ -19,31 +23,31 @@ STRIATE_INLINE int64_t round_up(int64_t n, int64_t step) { return (n + step - 1)
 // Where a tile lies: its image, and the first row and column of its outputs.
 struct Tiles {
   int64_t down, across, count;
-  Tiles(const ConvShape& s, int64_t m)
-      : down((s.out_height + m - 1) / m), across((s.out_width + m - 1) / m), count(s.batch * down * across) {}
+  Tiles(const ConvShape& s, int64_t m, int64_t n)
+      : down((s.out_height + m - 1) / m), across((s.out_width + n - 1) / n), count(s.batch * down * across) {}
 };
 
 struct Tile {
   int64_t image, y, x;
-  Tile(const Tiles& tiles, int64_t number, int64_t m)
+  Tile(const Tiles& tiles, int64_t number, int64_t m, int64_t n)
       : image(number / (tiles.down * tiles.across)),
         y(number / tiles.across % tiles.down * m),
-        x(number % tiles.across * m) {}
+        x(number % tiles.across * n) {}
 };
 
-// A block of Side x Side pixels of one vector of channels; what is outside the image is zero.
-template <int Side>
-STRIATE_INLINE void load_block(const float* image, int64_t top, int64_t left, int64_t height, int64_t width,
-                               int64_t pixel, int64_t count, Floats (&block)[Side][Side]) {
-  if (count >= kLanes && top >= 0 && left >= 0 && top + Side <= height && left + Side <= width) {
+// A block of Rows x Columns pixels of one vector of channels; what is outside the image is zero.
+template <int Rows, int Columns, class Image>
+STRIATE_INLINE void load_block(const Image* image, int64_t top, int64_t left, int64_t height, int64_t width,
+                               int64_t pixel, int64_t count, Floats (&block)[Rows][Columns]) {
+  if (count >= kLanes && top >= 0 && left >= 0 && top + Rows <= height && left + Columns <= width) {
 #pragma GCC unroll 8
-    for (int i = 0; i < Side; ++i)
+    for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 8
-      for (int j = 0; j < Side; ++j) block[i][j] = load(image + ((top + i) * width + left + j) * pixel);
+      for (int j = 0; j < Columns; ++j) block[i][j] = load(image + ((top + i) * width + left + j) * pixel);
     return;
   }
-  for (int i = 0; i < Side; ++i) {
-    for (int j = 0; j < Side; ++j) {
+  for (int i = 0; i < Rows; ++i) {
+    for (int j = 0; j < Columns; ++j) {
       const int64_t y = top + i, x = left + j;
       const bool there = y >= 0 && y < height && x >= 0 && x < width;
       block[i][j] = there ? load_first(image + (y * width + x) * pixel, count) : Floats{};
@@ -52,51 +56,52 @@ STRIATE_INLINE void load_block(const float* image, int64_t top, int64_t left, in
 }
 
 // B^T d B of one tile, all channels: place p of the tile goes to v + p * plane.
-template <int M>
-inline void transform_input(const float* x, const ConvShape& s, const Tile& tile, float* v, int64_t plane) {
-  constexpr int A = Winograd<M>::kTile;
-  const float* const image = x + tile.image * s.height * s.width * s.x_pixel;
+template <int M, int N, class Image, class Number>
+inline void transform_input(const Image* x, const ConvShape& s, const Tile& tile, Number* v, int64_t plane) {
+  constexpr int A = Winograd<M>::kTile, B = Winograd<N>::kTile;
+  const Image* const image = x + tile.image * s.height * s.width * s.x_pixel;
   for (int64_t c = 0; c < s.in_channels; c += kLanes) {
-    Floats d[A][A], t[A][A];
-    load_block<A>(image + c, tile.y - s.low_y, tile.x - s.low_x, s.height, s.width, s.x_pixel, s.in_channels - c, d);
-    both_axes<A, A>(d, t, [](const Floats* a, Floats* b) { Winograd<M>::input(a, b); });
+    Floats d[A][B], t[A][B];
+    load_block(image + c, tile.y - s.low_y, tile.x - s.low_x, s.height, s.width, s.x_pixel, s.in_channels - c, d);
+    both_axes(d, t, Winograd<M>::input, Winograd<N>::input);
 #pragma GCC unroll 8
     for (int i = 0; i < A; ++i)
 #pragma GCC unroll 8
-      for (int j = 0; j < A; ++j) store(v + (i * A + j) * plane + c, t[i][j]);
+      for (int j = 0; j < B; ++j) store(v + (i * B + j) * plane + c, t[i][j]);
   }
 }
 
 // What is done to an output before it is stored.
+template <class Image>
 struct After {
   const float* bias;   // per output channel, or null
-  const float* other;  // an image of the result's shape to add, or null
+  const Image* other;  // an image of the result's shape to add, or null
   bool relu;
 };
 
 // A^T m A of one tile, all channels, into the image.
-template <int M>
-inline void transform_output(const float* m, int64_t plane, const ConvShape& s, const Tile& tile, const After& after,
-                             float* y) {
-  constexpr int A = Winograd<M>::kTile;
+template <int M, int N, class Image>
+inline void transform_output(const float* m, int64_t plane, const ConvShape& s, const Tile& tile,
+                             const After<Image>& after, Image* y) {
+  constexpr int A = Winograd<M>::kTile, B = Winograd<N>::kTile;
   const int64_t rows = s.out_height - tile.y < M ? s.out_height - tile.y : M;
-  const int64_t columns = s.out_width - tile.x < M ? s.out_width - tile.x : M;
+  const int64_t columns = s.out_width - tile.x < N ? s.out_width - tile.x : N;
   for (int64_t k = 0; k < s.out_channels; k += kLanes) {
     const int64_t count = s.out_channels - k;
-    Floats half[M][A];
+    Floats half[M][B];
 #pragma GCC unroll 8
-    for (int j = 0; j < A; ++j) {
+    for (int j = 0; j < B; ++j) {
       Floats column[A], transformed[M];
 #pragma GCC unroll 8
-      for (int i = 0; i < A; ++i) column[i] = load(m + (i * A + j) * plane + k);
+      for (int i = 0; i < A; ++i) column[i] = load(m + (i * B + j) * plane + k);
       Winograd<M>::output(column, transformed);
 #pragma GCC unroll 8
       for (int i = 0; i < M; ++i) half[i][j] = transformed[i];
     }
     const Floats bias = after.bias == nullptr ? Floats{} : load_first(after.bias + k, count);
     for (int i = 0; i < rows; ++i) {
-      Floats row[M];
-      Winograd<M>::output(half[i], row);
+      Floats row[N];
+      Winograd<N>::output(half[i], row);
       for (int j = 0; j < columns; ++j) {
         const int64_t place = ((tile.image * s.out_height + tile.y + i) * s.out_width + tile.x + j) * s.y_pixel + k;
         Floats value = row[j] + bias;
@@ -108,80 +113,104 @@ inline void transform_output(const float* m, int64_t plane, const ConvShape& s, 
   }
 }
 
+// Room for the transformed tiles and their products.
+template <class Number>
+STRIATE_INLINE void working_memory(Scratch& scratch, int64_t tiles, int64_t products, Number** v, float** m) {
+  *m = scratch.floats(products + tiles * static_cast<int64_t>(sizeof(Number)) / 4);
+  *v = reinterpret_cast<Number*>(*m + products);
+}
+
 // Few channels: a thread takes a block of tiles through all three steps while they are in its cache.
-template <int M>
-void winograd_blocks(const float* x, const float* packed, float* y, const ConvShape& s, const After& after,
+template <int M, int N, class Image, class Number>
+void winograd_blocks(const Image* x, const Number* packed, Image* y, const ConvShape& s, const After<Image>& after,
                      int64_t block, int threads) {
-  constexpr int A = Winograd<M>::kTile;
-  const Tiles tiles(s, M);
+  constexpr int A = Winograd<M>::kTile, B = Winograd<N>::kTile;
+  const Tiles tiles(s, M, N);
   const int64_t c_row = round_up(s.in_channels, kLanes) + kLanes, k_row = round_up(s.out_channels, kPanel) + kLanes;
+  const int64_t depth = round_up(s.in_channels, Products<Number>::kDepth);
   parallel_for(tiles.count, block, threads, [=, &s](int64_t begin, int64_t end) {
     thread_local Scratch scratch;
-    float* const v = scratch.floats(A * A * block * (c_row + k_row));
-    float* const m = v + A * A * block * c_row;
+    Number* v;
+    float* m;
+    working_memory(scratch, A * B * block * c_row, A * B * block * k_row, &v, &m);
     for (int64_t t = begin; t < end; ++t)
-      transform_input<M>(x, s, Tile(tiles, t, M), v + (t - begin) * c_row, block * c_row);
-    for (int64_t p = 0; p < A * A; ++p)
+      transform_input<M, N>(x, s, Tile(tiles, t, M, N), v + (t - begin) * c_row, block * c_row);
+    for (int64_t p = 0; p < A * B; ++p)
       for (int64_t k = 0; k < s.out_channels; k += kPanel)
-        multiply(v + p * block * c_row, c_row, packed + (p * round_up(s.out_channels, kPanel) + k) * s.in_channels,
-                 m + p * block * k_row + k, k_row, end - begin, s.in_channels);
+        multiply(v + p * block * c_row, c_row, packed + (p * round_up(s.out_channels, kPanel) + k) * depth,
+                 m + p * block * k_row + k, k_row, end - begin, depth);
     for (int64_t t = begin; t < end; ++t)
-      transform_output<M>(m + (t - begin) * k_row, block * k_row, s, Tile(tiles, t, M), after, y);
+      transform_output<M, N>(m + (t - begin) * k_row, block * k_row, s, Tile(tiles, t, M, N), after, y);
   });
 }
 
 // Many channels: each step is shared by all threads, so that the transformed weights are read once a chunk.
-template <int M>
-void winograd_phases(const float* x, const float* packed, float* y, const ConvShape& s, const After& after,
+template <int M, int N, class Image, class Number>
+void winograd_phases(const Image* x, const Number* packed, Image* y, const ConvShape& s, const After<Image>& after,
                      int64_t chunk, int threads) {
-  constexpr int A = Winograd<M>::kTile;
-  const Tiles tiles(s, M);
+  constexpr int A = Winograd<M>::kTile, B = Winograd<N>::kTile;
+  const Tiles tiles(s, M, N);
   const int64_t c_row = round_up(s.in_channels, kLanes) + kLanes, k_row = round_up(s.out_channels, kPanel) + kLanes;
   const int64_t panels = (s.out_channels + kPanel - 1) / kPanel;
+  const int64_t depth = round_up(s.in_channels, Products<Number>::kDepth);
   thread_local Scratch scratch;
-  float* const v = scratch.floats(A * A * chunk * (c_row + k_row));
-  float* const m = v + A * A * chunk * c_row;
+  Number* v;
+  float* m;
+  working_memory(scratch, A * B * chunk * c_row, A * B * chunk * k_row, &v, &m);
   for (int64_t first = 0; first < tiles.count; first += chunk) {
     const int64_t count = tiles.count - first < chunk ? tiles.count - first : chunk;
     parallel_for(count, even_grain(count, threads, 1), threads, [=, &s](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t)
-        transform_input<M>(x, s, Tile(tiles, first + t, M), v + t * c_row, chunk * c_row);
+        transform_input<M, N>(x, s, Tile(tiles, first + t, M, N), v + t * c_row, chunk * c_row);
     });
-    parallel_for(A * A * panels, 1, threads, [=, &s](int64_t begin, int64_t end) {
+    parallel_for(A * B * panels, 1, threads, [=, &s](int64_t begin, int64_t end) {
       for (int64_t job = begin; job < end; ++job) {
         const int64_t p = job / panels, k = job % panels * kPanel;
-        multiply(v + p * chunk * c_row, c_row, packed + (p * panels * kPanel + k) * s.in_channels,
-                 m + p * chunk * k_row + k, k_row, count, s.in_channels);
+        multiply(v + p * chunk * c_row, c_row, packed + (p * panels * kPanel + k) * depth, m + p * chunk * k_row + k,
+                 k_row, count, depth);
       }
     });
     parallel_for(count, even_grain(count, threads, 1), threads, [=, &s](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t)
-        transform_output<M>(m + t * k_row, chunk * k_row, s, Tile(tiles, first + t, M), after, y);
+        transform_output<M, N>(m + t * k_row, chunk * k_row, s, Tile(tiles, first + t, M, N), after, y);
     });
   }
 }
 
+// Put weights of neighbouring output channels where Products finds those of `channel`: row by row, or two interleaved.
+STRIATE_INLINE void store_weights(float* panel, int64_t channel, int64_t k, Floats values) {
+  store(panel + channel * kPanel + k, values);
+}
+
+STRIATE_INLINE void store_weights(Bfloat16* panel, int64_t channel, int64_t k, Floats values) {
+  Bfloat16 lanes[kLanes];
+  store(lanes, values);
+  for (int64_t i = 0; i < kLanes; ++i) panel[channel / 2 * 2 * kPanel + (k + i) * 2 + channel % 2] = lanes[i];
+}
+
 // G g G^T of all kernels, in panels of kPanel output channels: place p, panel, input channel, channel of the panel.
 // A panel is made from blocks of input channels, so that both reading and writing run through memory.
-template <int M>
-void winograd_pack(const float* w, float* packed, const WeightShape& ws, int threads) {
-  constexpr int A = Winograd<M>::kTile;
+template <int M, int N, class Number>
+void winograd_pack(const float* w, Number* packed, const WeightShape& ws, int threads) {
+  constexpr int A = Winograd<M>::kTile, B = Winograd<N>::kTile;
   constexpr int64_t kBlock = 16;
   const auto& G = Winograd<M>::kG;
+  const auto& H = Winograd<N>::kG;
   const int64_t panels = (ws.out_channels + kPanel - 1) / kPanel;
-  parallel_for(panels, 1, threads, [=, &ws, &G](int64_t panel, int64_t) {
+  const int64_t depth = round_up(ws.in_channels, Products<Number>::kDepth);
+  parallel_for(panels, 1, threads, [=, &ws, &G, &H](int64_t panel, int64_t) {
     float kernels[kBlock][9][kPanel];  // input channel, place, output channel
     float half[kBlock][A * 3][kPanel];  // transformed on one axis
-    for (int64_t first = 0; first < ws.in_channels; first += kBlock) {
-      const int64_t count = ws.in_channels - first < kBlock ? ws.in_channels - first : kBlock;
+    for (int64_t first = 0; first < depth; first += kBlock) {
+      const int64_t count = depth - first < kBlock ? depth - first : kBlock;
       for (int64_t k = 0; k < kPanel; ++k) {
         const int64_t channel = panel * kPanel + k;
-        const bool there = channel < ws.out_channels;
-        const float* const from = w + (there ? channel : 0) * ws.out_stride + first * ws.in_stride;
+        const bool known = channel < ws.out_channels;
+        const float* const from = w + (known ? channel : 0) * ws.out_stride + first * ws.in_stride;
         for (int place = 0; place < 9; ++place)
           for (int64_t c = 0; c < count; ++c)
             kernels[c][place][k] =
-                there ? from[c * ws.in_stride + place / 3 * ws.y_stride + place % 3 * ws.x_stride] : 0.0f;
+                known && first + c < ws.in_channels ? from[c * ws.in_stride + place / 3 * ws.y_stride + place % 3 * ws.x_stride] : 0.0f;
       }
       for (int64_t c = 0; c < count; ++c)
         for (int j = 0; j < 3; ++j)
@@ -190,12 +219,12 @@ void winograd_pack(const float* w, float* packed, const WeightShape& ws, int thr
             for (int a = 0; a < A; ++a) store(half[c][a * 3 + j] + k, G[a][0] * g0 + G[a][1] * g1 + G[a][2] * g2);
           }
       for (int a = 0; a < A; ++a)
-        for (int b = 0; b < A; ++b) {
-          float* const out = packed + (((a * A + b) * panels + panel) * ws.in_channels + first) * kPanel;
+        for (int b = 0; b < B; ++b) {
+          Number* const out = packed + (((a * B + b) * panels + panel) * depth + first) * kPanel;
           for (int64_t c = 0; c < count; ++c)
             for (int64_t k = 0; k < kPanel; k += kLanes)
-              store(out + c * kPanel + k, G[b][0] * load(half[c][a * 3] + k) + G[b][1] * load(half[c][a * 3 + 1] + k) +
-                                              G[b][2] * load(half[c][a * 3 + 2] + k));
+              store_weights(out, c, k, H[b][0] * load(half[c][a * 3] + k) + H[b][1] * load(half[c][a * 3 + 1] + k) +
+                                           H[b][2] * load(half[c][a * 3 + 2] + k));
         }
     }
   });
@@ -208,7 +237,7 @@ template <int M>
 void winograd_grad_weight(const float* x, const float* grad_y, float* grad_w, const ConvShape& s, int64_t chunk,
                           int64_t parts, int threads) {
   constexpr int A = Winograd<M>::kTile;
-  const Tiles tiles(s, M);
+  const Tiles tiles(s, M, M);
   const int64_t panels = (s.out_channels + kPanel - 1) / kPanel, k_padded = panels * kPanel;
   const int64_t c_row = round_up(s.in_channels, kLanes) + kLanes;
   const int64_t plane = s.in_channels * k_padded, memory = A * A * chunk * (c_row + k_padded);
@@ -219,14 +248,14 @@ void winograd_grad_weight(const float* x, const float* grad_y, float* grad_w, co
       const int64_t count = end - first < chunk ? end - first : chunk;
       parallel_for(count, even_grain(count, threads, 1), threads, [=, &s](int64_t from, int64_t to) {
         for (int64_t t = from; t < to; ++t) {
-          const Tile tile(tiles, first + t, M);
-          transform_input<M>(x, s, tile, v + t * c_row, chunk * c_row);
+          const Tile tile(tiles, first + t, M, M);
+          transform_input<M, M>(x, s, tile, v + t * c_row, chunk * c_row);
           const float* const image = grad_y + tile.image * s.out_height * s.out_width * s.y_pixel;
           for (int64_t k = 0; k < k_padded; k += kLanes) {
             Floats d[M][M] = {}, transformed[A][A];
             if (k < s.out_channels)
-              load_block<M>(image + k, tile.y, tile.x, s.out_height, s.out_width, s.y_pixel, s.out_channels - k, d);
-            both_axes<M, A>(d, transformed, [](const Floats* a, Floats* b) { Winograd<M>::gradient(a, b); });
+              load_block(image + k, tile.y, tile.x, s.out_height, s.out_width, s.y_pixel, s.out_channels - k, d);
+            both_axes(d, transformed, Winograd<M>::gradient, Winograd<M>::gradient);
             for (int i = 0; i < A; ++i)
               for (int j = 0; j < A; ++j)
                 store(g + (((i * A + j) * panels + k / kPanel) * chunk + t) * kPanel + k % kPanel, transformed[i][j]);
@@ -274,19 +303,50 @@ void winograd_grad_weight(const float* x, const float* grad_y, float* grad_w, co
   });
 }
 
+// A block of tiles for each thread, or with none a chunk for all of them.
+template <int M, int N, class Image, class Number>
+void winograd_forward(const Image* x, const Number* packed, Image* y, const ConvShape& shape, const After<Image>& after,
+                      int64_t block, int64_t chunk, int threads) {
+  block > 0 ? winograd_blocks<M, N>(x, packed, y, shape, after, block, threads)
+            : winograd_phases<M, N>(x, packed, y, shape, after, chunk, threads);
+}
+
+#if defined(STRIATE_BFLOAT16_PRODUCTS)
+
+void winograd_conv_bf16_pack(const float* w, Bfloat16* packed, const WeightShape* shape, int64_t down, int64_t across,
+                             int threads) {
+  down == 2     ? winograd_pack<2, 2>(w, packed, *shape, threads)
+  : across == 2 ? winograd_pack<4, 2>(w, packed, *shape, threads)
+                : winograd_pack<4, 4>(w, packed, *shape, threads);
+}
+
+void winograd_conv_bf16(const Bfloat16* x, const Bfloat16* packed, const float* bias, const Bfloat16* other,
+                        Bfloat16* y, const ConvShape* shape, int64_t relu, int64_t down, int64_t across, int64_t block,
+                        int64_t chunk, int threads) {
+  const After<Bfloat16> after{bias, other, relu != 0};
+  down == 2     ? winograd_forward<2, 2>(x, packed, y, *shape, after, block, chunk, threads)
+  : across == 2 ? winograd_forward<4, 2>(x, packed, y, *shape, after, block, chunk, threads)
+                : winograd_forward<4, 4>(x, packed, y, *shape, after, block, chunk, threads);
+}
+
+#else
+
 void winograd_conv_pack(const float* w, float* packed, const WeightShape* shape, int64_t tile, int threads) {
-  tile == 4 ? winograd_pack<4>(w, packed, *shape, threads) : winograd_pack<2>(w, packed, *shape, threads);
+  tile == 4 ? winograd_pack<4, 4>(w, packed, *shape, threads) : winograd_pack<2, 2>(w, packed, *shape, threads);
 }
 
 void winograd_conv(const float* x, const float* packed, const float* bias, const float* other, float* y,
                    const ConvShape* shape, int64_t relu, int64_t tile, int64_t block, int64_t chunk, int threads) {
-  const After after{bias, other, relu != 0};
-  if (block > 0)
-    tile == 4 ? winograd_blocks<4>(x, packed, y, *shape, after, block, threads)
-              : winograd_blocks<2>(x, packed, y, *shape, after, block, threads);
-  else
-    tile == 4 ? winograd_phases<4>(x, packed, y, *shape, after, chunk, threads)
-              : winograd_phases<2>(x, packed, y, *shape, after, chunk, threads);
+  const After<float> after{bias, other, relu != 0};
+  tile == 4 ? winograd_forward<4, 4>(x, packed, y, *shape, after, block, chunk, threads)
+            : winograd_forward<2, 2>(x, packed, y, *shape, after, block, chunk, threads);
+}
+
+void winograd_conv_stored_bf16(const Bfloat16* x, const float* packed, const float* bias, const Bfloat16* other,
+                               Bfloat16* y, const ConvShape* shape, int64_t relu, int64_t block, int64_t chunk,
+                               int threads) {
+  const After<Bfloat16> after{bias, other, relu != 0};
+  winograd_forward<4, 4>(x, packed, y, *shape, after, block, chunk, threads);
 }
 
 void winograd_conv_grad_weight(const float* x, const float* grad_y, float* grad_w, const ConvShape* shape,
@@ -294,6 +354,8 @@ void winograd_conv_grad_weight(const float* x, const float* grad_y, float* grad_
   tile == 4 ? winograd_grad_weight<4>(x, grad_y, grad_w, *shape, chunk, parts, threads)
             : winograd_grad_weight<2>(x, grad_y, grad_w, *shape, chunk, parts, threads);
 }
+
+#endif
 
 }  // namespace
 }  // namespace striate

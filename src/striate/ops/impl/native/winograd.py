@@ -2,6 +2,9 @@
 
 `tile` is m of F(m x m, 3 x 3): 4 multiplies four times less than the direct way, 2 two and a quarter times less at
 about half the rounding error (measured in docs/performance.md). `padding` is (low, high) of y, then of x.
+
+Images may be of bfloat16. Then the products are of float32, tiles of 4 x 4, or of bfloat16, tiles of 2 x 2, 4 x 2 or
+4 x 4; bfloat16 rounds the transformed images and weights, so its error grows with the tile.
 """
 
 import ctypes
@@ -14,13 +17,16 @@ from striate.ops.impl.native.library import as_channels_last, empty, empty_image
 
 _pack = kernel("winograd_conv_pack", "ttsi")
 _conv = kernel("winograd_conv", "tttttsiiii")
+_conv_stored_bf16 = kernel("winograd_conv_stored_bf16", "tttttsiii")
+_pack_bf16 = kernel("winograd_conv_bf16_pack", "ttsii")
+_conv_bf16 = kernel("winograd_conv_bf16", "tttttsiiiii")
 _grad_weight = kernel("winograd_conv_grad_weight", "tttsiii")
 
 _CACHE = 768 * 1024  # bytes of transformed tiles that one thread works on: most of a second-level cache
 _SHARED_CACHE = 8 * 1024 * 1024  # bytes of transformed tiles that all threads share
 _MOST_PARTS = 8  # in which the gradient of the weights is summed
 _MOST_SUMS = 24 * 1024 * 1024  # bytes of their sums
-_LARGEST_IN_BLOCKS = 256 * 256  # channels x channels: larger transformed weights are not read again for each block
+_LARGEST_IN_BLOCKS = 4 * 256 * 256  # bytes of channels x channels: larger ones are not read again for each block
 
 
 class ConvShape(ctypes.Structure):
@@ -48,7 +54,7 @@ class Packed(NamedTuple):
     """Transformed weights, one tensor per group: for the instruction set and the tile they were made for."""
 
     groups: tuple[Tensor, ...]
-    tile: int
+    tile: tuple[int, int]  # outputs down and across
     in_channels: int  # of one group
     out_channels: int
 
@@ -57,6 +63,17 @@ def pack(w: Tensor, groups: int, tile: int) -> Packed:
     """Transform the kernels of a convolution, P x D/groups x 3 x 3 in any layout."""
     outputs, inputs = w.shape[0] // groups, w.shape[1]
     parts = (_packed(part, outputs, inputs, w.stride(), tile) for part in torch.tensor_split(w, groups))
+    return Packed(tuple(parts), (tile, tile), inputs, outputs)
+
+
+def pack_bf16(w: Tensor, groups: int, tile: tuple[int, int]) -> Packed:
+    """Transform the same kernels (of float32) for products of bfloat16: rounded once, after they were transformed."""
+    outputs, inputs = w.shape[0] // groups, w.shape[1]
+    places, padded, even = (tile[0] + 2) * (tile[1] + 2), -(-outputs // panel()) * panel(), -(-inputs // 2) * 2
+    parts = []
+    for part in torch.tensor_split(w, groups):
+        parts.append(torch.empty(places * padded * even, dtype=torch.bfloat16, device="cpu"))
+        _pack_bf16(part, parts[-1], WeightShape(outputs, inputs, *w.stride()), *tile)
     return Packed(tuple(parts), tile, inputs, outputs)
 
 
@@ -66,7 +83,7 @@ def pack_transposed(w: Tensor, groups: int, tile: int) -> Packed:
     k, c, y, x = w.stride()
     backwards = [part[:, :, 2:, 2:] for part in torch.tensor_split(w, groups)]  # from the kernel's last place on
     parts = (_packed(part, inputs, outputs, (c, k, -y, -x), tile) for part in backwards)
-    return Packed(tuple(parts), tile, outputs, inputs)
+    return Packed(tuple(parts), (tile, tile), outputs, inputs)
 
 
 def _packed(w: Tensor, outputs: int, inputs: int, strides: tuple[int, ...], tile: int) -> Tensor:
@@ -85,28 +102,34 @@ def conv(
     other: Tensor | None = None,
     relu: bool = False,
 ) -> Tensor:
-    """Return the convolution of x (N x C x H x W), plus bias, plus `other`, through a ReLU, channels last."""
+    """Return the convolution of x (N x C x H x W), plus bias, plus `other`, through a ReLU, channels last.
+
+    x and `other` are both of float32 or both of bfloat16, as is the result; bias is of float32.
+    """
     x = as_channels_last(x)
     n, _, h, w = x.shape
     outputs = packed.out_channels * len(packed.groups)
     size = (n, outputs, h + padding[0] + padding[1] - 2, w + padding[2] + padding[3] - 2)
-    y = empty_images(*size)
-    block, chunk = _pieces(packed.in_channels, packed.out_channels, packed.tile)
+    y = empty_images(*size, dtype=x.dtype)
+    products = packed.groups[0].dtype
+    pieces = _pieces(packed.in_channels, packed.out_channels, packed.tile, products.itemsize)
     for group, weights in enumerate(packed.groups):
         first_in, first_out = group * packed.in_channels, group * packed.out_channels
-        shape = _shape(x, y, packed.in_channels, packed.out_channels, padding)
-        _conv(
+        operands = (
             x[:, first_in:],
             weights,
             None if bias is None else bias[first_out:],
             None if other is None else other[:, first_out:],
             y[:, first_out:],
-            shape,
+            _shape(x, y, packed.in_channels, packed.out_channels, padding),
             int(relu),
-            packed.tile,
-            block,
-            chunk,
         )
+        if products == torch.bfloat16:
+            _conv_bf16(*operands, *packed.tile, *pieces)
+        elif x.dtype == torch.bfloat16:
+            _conv_stored_bf16(*operands, *pieces)
+        else:
+            _conv(*operands, packed.tile[0], *pieces)
     return y
 
 
@@ -127,10 +150,10 @@ def _shape(x: Tensor, y: Tensor, inputs: int, outputs: int, padding: tuple[int, 
     return ConvShape(n, h, w, inputs, channels, y.shape[2], y.shape[3], outputs, y.shape[1], padding[0], padding[2])
 
 
-def _pieces(inputs: int, outputs: int, tile: int) -> tuple[int, int]:
+def _pieces(inputs: int, outputs: int, tile: tuple[int, int], itemsize: int) -> tuple[int, int]:
     """Return (tiles of a thread's block, 0 to share each step among the threads; tiles of a shared chunk)."""
-    tile_bytes = 4 * (tile + 2) ** 2 * (inputs + outputs)
-    if inputs * outputs <= _LARGEST_IN_BLOCKS:
+    tile_bytes = (tile[0] + 2) * (tile[1] + 2) * (itemsize * inputs + 4 * outputs)
+    if inputs * outputs * itemsize <= _LARGEST_IN_BLOCKS:
         return _even(_CACHE // tile_bytes, 12, 96), 0
     return 0, _even(_SHARED_CACHE * 2 // tile_bytes, 96, 1536)
 

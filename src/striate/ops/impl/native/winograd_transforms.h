@@ -77,18 +77,19 @@ struct Winograd<4> {
   }
 };
 
-// Apply a transform of one axis (In values to Out) to both axes of a square block: first to its rows, then columns.
-template <int In, int Out, class Axis>
-STRIATE_INLINE void both_axes(const Floats (&block)[In][In], Floats (&result)[Out][Out], const Axis& axis) {
-  Floats half[In][Out];
+// Apply a transform of each axis to a block of In x InAcross: `across` to its rows, then `down` to the columns.
+template <int In, int InAcross, int Out, int OutAcross, class Down, class Across>
+STRIATE_INLINE void both_axes(const Floats (&block)[In][InAcross], Floats (&result)[Out][OutAcross], const Down& down,
+                              const Across& across) {
+  Floats half[In][OutAcross];
 #pragma GCC unroll 8
-  for (int i = 0; i < In; ++i) axis(block[i], half[i]);
+  for (int i = 0; i < In; ++i) across(block[i], half[i]);
 #pragma GCC unroll 8
-  for (int j = 0; j < Out; ++j) {
+  for (int j = 0; j < OutAcross; ++j) {
     Floats column[In], transformed[Out];
 #pragma GCC unroll 8
     for (int i = 0; i < In; ++i) column[i] = half[i][j];
-    axis(column, transformed);
+    down(column, transformed);
 #pragma GCC unroll 8
     for (int i = 0; i < Out; ++i) result[i][j] = transformed[i];
   }

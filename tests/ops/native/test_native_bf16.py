@@ -1,0 +1,193 @@
+"""Winograd convolution of bfloat16 images: against float64 on every instruction set, beside plain bfloat16."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernel_checks import LAST, SETS, images, needs_extension
+from striate import ops
+from striate.errors import InputError
+from striate.ops.impl.native import conv as native
+from striate.ops.impl.native import library, winograd
+
+pytestmark = needs_extension
+
+TILES = {"2x2": (2, 2), "4x2": (4, 2), "4x4": (4, 4)}
+# root mean square error, relative to what the products of random signs sum to; 2.4e-3 is that of plain bfloat16
+ERRORS = {"f32": 1.9e-3, "2x2": 4.6e-3, "4x2": 7.6e-3, "4x4": 1.3e-2}
+products = pytest.mark.skipif(not library.multiplies_bf16(), reason="no products of bfloat16 here (AVX512_BF16)")
+WAYS = ["f32", *(pytest.param(way, marks=products) for way in TILES)]
+
+
+def narrow(*shape: int, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
+    return (images(*shape, seed=seed) * scale).bfloat16()
+
+
+def packed(way: str, w: torch.Tensor, groups: int = 1) -> winograd.Packed:
+    return winograd.pack(w, groups, 4) if way == "f32" else winograd.pack_bf16(w, groups, TILES[way])
+
+
+def padded(x, top, bottom, left, right):
+    return torch.nn.functional.pad(x.double(), (left, right, top, bottom))
+
+
+def off(found, x, w, b, padding, groups=1):
+    """The root mean square of the errors, each relative to the root of its products' squares."""
+    x, w = padded(x, *padding), w.double()
+    expected = torch.conv2d(x, w, None if b is None else b.double(), groups=groups)
+    size = torch.conv2d(x.square(), w.square(), None if b is None else b.double().square(), groups=groups).sqrt()
+    assert found.shape == expected.shape
+    assert found.dtype == torch.bfloat16
+    assert found.is_contiguous(memory_format=LAST)
+    if not found.numel():
+        return 0.0
+    return float(((found.double() - expected) / size.clamp(min=1e-300)).square().mean().sqrt())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("inputs", "outputs", "side"), [(64, 64, 28), (200, 48, 14), (512, 320, 7), (320, 512, 9)])
+def test_accuracy_beside_plain_bfloat16(way, inputs, outputs, side):
+    """Products of float32 are better than plain bfloat16; the others lose as much as their transforms grow."""
+    x, w = narrow(2, inputs, side, side), images(outputs, inputs, 3, 3, seed=1)
+    around = (1, 1, 1, 1)
+    plain = off(torch.conv2d(x, w.bfloat16(), padding=1).contiguous(memory_format=LAST), x, w, None, around)
+    found = off(winograd.conv(x, packed(way, w), None, around), x, w, None, around)
+    assert 2.2e-3 < plain < 2.7e-3
+    assert 0.6 * ERRORS[way] < found < ERRORS[way]
+    assert (found < plain) == (way == "f32")
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("way", WAYS)
+@settings(max_examples=25, deadline=None)
+@given(
+    batch=st.integers(0, 3),
+    size=st.tuples(st.integers(3, 13), st.integers(3, 13)),
+    channels=st.tuples(st.integers(16, 40), st.integers(16, 70)),
+    groups=st.integers(1, 2),
+    padding=st.sampled_from([(0, 0, 0, 0), (1, 1, 1, 1), (2, 2, 2, 2), (0, 2, 1, 0), (-1, 1, 2, 1)]),
+    bias=st.booleans(),
+    scale=st.sampled_from([1.0, 1e-30, 1e30]),
+)
+def test_any_shape(name, way, batch, size, channels, groups, padding, bias, scale):
+    """Odd channels and sizes, groups, no picture at all, large and small numbers; a bound for few outputs."""
+    x = narrow(batch, channels[0] * groups, *size, scale=scale)
+    w = images(channels[1] * groups, channels[0], 3, 3, seed=1)
+    b = images(channels[1] * groups, seed=2) * scale if bias else None
+    with library.use_instruction_set(name):
+        if way != "f32" and not library.multiplies_bf16():
+            return
+        found = winograd.conv(x, packed(way, w, groups), b, padding)
+    assert off(found, x, w, b, padding, groups) < 3 * ERRORS[way], (
+        "an output at an edge has few products of its own, and the errors of its whole tile"
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_follows_is_fused(way):
+    x, w, b, other = narrow(2, 21, 6, 5), images(24, 21, 3, 3, seed=1), images(24, seed=2), narrow(2, 24, 6, 5, seed=3)
+    y = winograd.conv(x, packed(way, w), b, (1, 1, 1, 1), other=other, relu=True)
+    expected = (torch.conv2d(x.double(), w.double(), b.double(), padding=1) + other.double()).relu()
+    assert float((y.double() - expected).square().mean().sqrt() / expected.square().mean().sqrt()) < ERRORS[way]
+    assert float(y.min()) == 0.0
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("way", WAYS)
+def test_outputs_are_rounded_to_nearest_even(name, way):
+    """Of zeros the outputs are the biases: ties, what rounds up to infinity, infinities and NaN."""
+    ties = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8, 1 + 2**-8 + 2**-20, 3.4e38, -3.4e38, 1e-38 * 2])
+    b = torch.cat([ties, torch.tensor([torch.inf, -torch.inf, torch.nan]), images(27, seed=4) * 1e20])
+    signalling = torch.tensor([0x7F800001, 0x7FFFFFFF], dtype=torch.int32).view(torch.float32)
+    b = torch.cat([b, signalling])
+    with library.use_instruction_set(name):
+        if way != "f32" and not library.multiplies_bf16():
+            return
+        w = images(len(b), 16, 3, 3)
+        y = winograd.conv(narrow(1, 16, 3, 3) * 0, packed(way, w), b, (0, 0, 0, 0))
+    torch.testing.assert_close(y.flatten(), b.bfloat16(), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_weights_of_any_layout(way):
+    """Only the weights themselves are read, though an odd number of channels is packed in pairs."""
+    x, w = narrow(1, 17, 5, 6), images(20, 17, 3, 3, seed=1)
+    beside = torch.full((20, 18, 3, 3), torch.nan)
+    beside[:, :17] = w
+    y = winograd.conv(x, packed(way, w), None, (1, 1, 1, 1))
+    assert torch.equal(winograd.conv(x, packed(way, beside[:, :17]), None, (1, 1, 1, 1)), y)
+    assert torch.equal(winograd.conv(x, packed(way, w.contiguous()), None, (1, 1, 1, 1)), y)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("outputs", [24, 520])
+def test_neither_threads_nor_the_rest_of_the_batch_change_a_bit(way, outputs):
+    """In blocks of tiles and, with many channels, in shared phases."""
+    x, w = narrow(5, 150, 14, 11), images(outputs, 150, 3, 3, seed=1)
+    weights, before = packed(way, w), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = winograd.conv(x, weights, None, (1, 1, 1, 1))
+        part = winograd.conv(x[2:3], weights, None, (1, 1, 1, 1))
+        torch.set_num_threads(4)
+        together = winograd.conv(x, weights, None, (1, 1, 1, 1))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(alone, together)
+    assert torch.equal(alone[2:3], part)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_convolution_with_packed_weights(way):
+    """The way that is asked for, with what is added in another type and layout."""
+    x, w, b = images(2, 20, 9, 8), images(33, 20, 3, 3, seed=1), images(33, seed=2)
+    conv = ops.PackedConv(w, b, {"padding": "same"}, relu=True, precision="bf16", way=way)
+    other = images(2, 33, 9, 8, seed=3).contiguous()
+    y = conv(x, other)
+    assert conv._winograd is not None
+    assert y.dtype == torch.bfloat16
+    expected = (torch.conv2d(x.double(), w.double(), b.double(), padding=1) + other.double()).relu()
+    assert float((y.double() - expected).square().mean().sqrt() / expected.square().mean().sqrt()) < 2 * ERRORS[way]
+    assert torch.equal(conv(x.bfloat16(), other), y)
+    assert conv(x[:0], other[:0]).shape == (0, 33, 9, 8)
+
+
+def test_matrix_tiles_are_left_to_onednn(monkeypatch):
+    """With AMX oneDNN computes, without Winograd; explicitly either way."""
+    x, w = images(1, 16, 9, 9), images(16, 16, 3, 3)
+    for tiles, way, expected in ((True, "auto", False), (False, "auto", True), (True, "f32", True)):
+        monkeypatch.setattr(native, "has_matrix_tiles", lambda tiles=tiles: tiles)
+        conv = ops.PackedConv(w, None, {}, precision="bf16", way=way)
+        conv(x)
+        if way != "auto" or library.instruction_set() != "plain":
+            assert (conv._winograd is not None) == expected
+    monkeypatch.setattr(native, "has_matrix_tiles", lambda: False)
+    with library.use_instruction_set("plain"):
+        assert "plain, with which it was not measured" in native.pays_in_bf16()
+
+
+def test_what_is_refused_is_said():
+    w = images(16, 16, 3, 3)
+
+    def refused(words, precision="bf16", way="4x4", w=w):
+        with pytest.raises(InputError) as told:
+            ops.PackedConv(w, None, words, precision=precision, way=way)(images(1, 16, 9, 9))
+        return str(told.value)
+
+    with library.use_instruction_set("plain"):
+        assert refused({}) == (
+            "PackedConv: way='4x4' was asked for and does not support products of bfloat16 with the instruction set"
+            " plain: they need AVX512_BF16 beside avx512"
+        )
+    assert "way='f32' was asked for and does not support windows other than 3 x 3" in refused({"stride": 2}, way="f32")
+    assert "fewer than 16 channels" in refused({"groups": 2}, way="f32", w=w[:, :8])
+    if library.multiplies_bf16():
+        assert "products of bfloat16 for images of torch.float32" in refused({}, precision="high")
+
+
+@products
+def test_products_of_bfloat16_belong_to_their_instruction_set():
+    for name in SETS:
+        with library.use_instruction_set(name):
+            assert library.multiplies_bf16() == (name == "avx512")
