@@ -22,24 +22,11 @@ def test_what_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = benchmark.planned(["training", "inference"], ["resnet-18", "alexnet"], 2)
     assert {job.variant for job in jobs if job.task == "training"} == {*benchmark.TRAINERS, f"pytorch{AGAIN}"}
     predictors = {job.variant for job in jobs if job.task == "inference"}
-    assert {"onnxruntime", "torch.compile", "striate", "striate exact"} <= predictors
+    assert {"onnxruntime", "torch.compile", "striate", "striate exact", "striate bf16"} <= predictors
     assert not {"openvino f32", "openvino bf16"} & predictors
     assert {job.network for job in jobs if AGAIN in job.variant} == {"resnet-18"}
     assert {job.batch for job in jobs if job.task == "inference"} == {1, 16}
     assert not any(job.variant == "torch.compile" for job in benchmark.planned(["training"], None, 2, compiled=False))
-
-
-@pytest.mark.parametrize("accepts", [True, False])
-def test_bfloat16_is_prepared_where_that_is_offered(accepts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offering(model: nn.Module, *, exact: bool = False, precision: str = "high") -> nn.Module:
-        return model
-
-    def without(model: nn.Module, *, exact: bool = False) -> nn.Module:
-        return model
-
-    monkeypatch.setattr(benchmark, "prepare", offering if accepts else without)
-    planned = {job.variant for job in benchmark.planned(["inference"], ["resnet-18"], 1)}
-    assert ("striate bf16" in planned) == accepts
 
 
 @pytest.fixture
