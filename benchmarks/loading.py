@@ -59,16 +59,17 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as place:
         folder = options.folder or write_photographs(Path(place) / "photos", options.files)
-        report = compare(folder, Path(place), options)
+        report, found = compare(folder, Path(place), options)
     print(report)
     if options.write:
-        from sections import write_section
+        from sections import write_record, write_section
 
         write_section(options.write, "loading", report)
+        write_record(options.write, "loading", {"rounds": found}, "torch", "pillow")
 
 
-def compare(folder: Path, place: Path, options: argparse.Namespace) -> str:
-    """Run all ways in shuffled rounds and return the table."""
+def compare(folder: Path, place: Path, options: argparse.Namespace) -> tuple[str, dict[str, list[dict[str, float]]]]:
+    """Run all ways in shuffled rounds and return the table, and what each round found."""
     from sections import machine, markdown_table, versions
 
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
@@ -87,7 +88,7 @@ def compare(folder: Path, place: Path, options: argparse.Namespace) -> str:
         for way in sides
     ]
     size = statistics.mean(path.stat().st_size for path in files) / 1024
-    return "\n\n".join(
+    report = "\n\n".join(
         [
             markdown_table(["way", *MEASURES.values()], rows, right=1),
             "Pictures per second as multiples of the DataLoader's (and pictures per second of processor time), medians "
@@ -97,6 +98,7 @@ def compare(folder: Path, place: Path, options: argparse.Namespace) -> str:
             f"{machine()}.",
         ]
     )
+    return report, found
 
 
 def in_a_process(way: str, folder: Path, cache: Path, workers: int) -> dict[str, float]:
