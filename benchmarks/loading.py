@@ -62,23 +62,26 @@ def main() -> None:
         return
     from sections import machine, versions
 
-    reports = []
+    reports: list[str] = []
+    found: dict[str, dict[str, list[dict[str, float]]]] = {}
     for width in [0] if options.folder else options.widths:
         with tempfile.TemporaryDirectory() as place:
             count = max(8, options.files * 500 // max(width, 500) // (1 if width <= 500 else 2))
             folder = options.folder or write_photographs(Path(place) / "photos", count, width)
-            reports.append(compare(folder, Path(place), options))
+            text, found[f"{width} pixels wide" if width else "folder"] = compare(folder, Path(place), options)
+            reports.append(text)
     footer = f"{options.workers} worker processes. {versions('torch', 'pillow')}; {machine()}."
     report = "\n\n".join([*reports, footer])
     print(report)
     if options.write:
-        from sections import write_section
+        from sections import write_record, write_section
 
         write_section(options.write, "loading", report)
+        write_record(options.write, "loading", {"rounds": found}, "torch", "pillow")
 
 
-def compare(folder: Path, place: Path, options: argparse.Namespace) -> str:
-    """Run all ways in shuffled rounds and return the table."""
+def compare(folder: Path, place: Path, options: argparse.Namespace) -> tuple[str, dict[str, list[dict[str, float]]]]:
+    """Run all ways in shuffled rounds and return the table, and what each round found."""
     from sections import markdown_table
 
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
@@ -97,7 +100,7 @@ def compare(folder: Path, place: Path, options: argparse.Namespace) -> str:
         for way in sides
     ]
     size = statistics.mean(path.stat().st_size for path in files) / 1024
-    return "\n\n".join(
+    report = "\n\n".join(
         [
             markdown_table(["way", *MEASURES.values()], rows, right=1),
             "Pictures per second as multiples of the DataLoader's (and pictures per second of processor time), medians "
@@ -106,6 +109,7 @@ def compare(folder: Path, place: Path, options: argparse.Namespace) -> str:
             f"medians of {options.rounds} processes (least to most).",
         ]
     )
+    return report, found
 
 
 def in_a_process(way: str, folder: Path, cache: Path, workers: int) -> dict[str, float]:

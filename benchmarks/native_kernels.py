@@ -15,7 +15,6 @@ twice as many a cycle as float32's on AMD's processors, as many on Intel's: ther
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from statistics import median
 from typing import NamedTuple
 
 import torch
-from sections import machine, markdown_table, versions, write_section
+from sections import machine, markdown_table, versions, write_record, write_section
 from torch import Tensor
 
 from striate import ops
@@ -221,9 +220,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch and of the kernels")
     parser.add_argument("--instruction-set", help="of the kernels; default: the processor's best")
-    parser.add_argument("--json", type=Path, help="a file for the numbers")
     parser.add_argument("--only", default="", help="a word that the operator or the case must have")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this page")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this page, a .json beside it")
     options = parser.parse_args()
     if library.library() is None:
         raise SystemExit("the native extension was not built: a C++ compiler is needed when Striate is installed")
@@ -241,14 +239,9 @@ def report(rows: list[Row], options: argparse.Namespace) -> None:
     print(text := f"{where}\n\n{markdown_table(head, cells, 3)}")
     if options.write is not None:
         write_section(options.write, "kernels", text)
-    if options.json is not None:
-        record = {
-            "machine": machine(),
-            "instruction_set": library.instruction_set(),
-            "threads": options.threads,
-            "rows": [{**row._asdict(), "ratio": row.ratio} for row in rows],
-        }
-        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        record = {"instruction_set": library.instruction_set(), "threads": options.threads}
+        numbers = [{**row._asdict(), "ratio": row.ratio} for row in rows]
+        write_record(options.write, "kernels", {**record, "rows": numbers}, "torch")
 
 
 if __name__ == "__main__":

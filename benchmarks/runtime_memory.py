@@ -1,6 +1,6 @@
 """What keeping memory costs and gains: peak memory and time of a training step, with and without.
 
-    python benchmarks/runtime_memory.py --network resnet-18 --size 96 --batch 16
+    python benchmarks/runtime_memory.py --write docs/performance.md
 
 Each variant runs in processes of its own, in shuffled order: memory as the system gives it, kept by malloc
 (`memory_kept`) without and with a limit, in huge pages, and both. Prints the medians over the processes: the peak of
@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this page, a .json beside it")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.variant:
@@ -38,12 +39,25 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
     for variant in jobs:
         found[variant].append(in_a_process(variant))
-    print(f"{options.network}, {options.size} x {options.size}, batch {options.batch}, {options.threads} threads")
-    for variant, rows in found.items():
-        peak, after, milliseconds = (statistics.median(row[key] for row in rows) for key in ("peak", "after", "step"))
-        print(
-            f"{variant:<22} peak {peak:7.0f} MiB, afterwards {after:6.0f} MiB, step {milliseconds:7.1f} ms of CPU time"
-        )
+    from sections import machine, markdown_table, versions, write_record, write_section
+
+    rows = [
+        [variant, *(f"{median(each, key):,.0f}" for key in ("peak", "after", "step"))]
+        for variant, each in found.items()
+    ]
+    print(
+        text := f"A training step of {options.network}, batches of {options.batch} pictures of {options.size} x "
+        f"{options.size}; medians of {options.processes} processes. {machine()}; {versions('torch')}.\n\n"
+        + markdown_table(["memory", "peak MiB", "afterwards MiB", "CPU ms of a step"], rows, right=1)
+    )
+    if options.write:
+        write_section(options.write, "memory", text)
+        write_record(options.write, "memory", {"variants": found}, "torch")
+
+
+def median(rows: list[dict[str, float]], key: str) -> float:
+    """Return the median over the processes."""
+    return statistics.median(row[key] for row in rows)
 
 
 def in_a_process(variant: str) -> dict[str, float]:

@@ -92,17 +92,20 @@ def in_rounds(
 
 def in_a_process(script: str, job: Job, shared: str, words: Sequence[str] = ()) -> Row:
     """Measure in a fresh process; an "error" in place of the numbers where it fails."""
-    command = [sys.executable, script, *words, "--one", *map(str, job), shared]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(job.threads),
-        "PYTHONWARNINGS": "ignore",
-        "TORCHINDUCTOR_CACHE_DIR": f"{shared}/compiled-{job.threads}",  # empty at first: the first round compiles
-    }
+    cache = f"{shared}/compiled-{job.threads}"  # empty at first: the first round compiles
+    return fresh(
+        [script, *words, "--one", *map(str, job), shared], job.threads, PATIENCE, TORCHINDUCTOR_CACHE_DIR=cache
+    )
+
+
+def fresh(words: Sequence[str], threads: int, patience: float | None = None, **environment: str) -> Row:
+    """Run a Python program in a fresh process; return its last line, JSON, or an "error" where it fails."""
+    around = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore", **environment}
+    command = [sys.executable, *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=PATIENCE)
+        done = subprocess.run(command, capture_output=True, text=True, env=around, check=False, timeout=patience)
     except subprocess.TimeoutExpired:
-        return {"error": f"not done after {PATIENCE:.0f} s"}
+        return {"error": f"not done after {patience:.0f} s"}
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or ["no message"])[-1][:200]}
     result: Row = json.loads(done.stdout.strip().splitlines()[-1])
