@@ -153,6 +153,7 @@ def others() -> Iterator[Case]:
             return ops.max_pool(x, kernel, stride=2, impl=impl)
 
         yield Case("max_pool", title, pool, operands)
+        yield Case("max_pool, bf16", title, pool, tuple(x.bfloat16() for x in operands), gradients=False)
     for size in (2**15, 2**20):
         operands = (torch.randn(size),)
         yield Case("scaled_tanh", f"{size} elements", lambda x, impl: ops.scaled_tanh(x, impl=impl), operands)

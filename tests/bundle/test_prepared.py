@@ -1,6 +1,8 @@
 """A network made ready to predict gives the same logits, whatever is folded, packed and fused."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +12,8 @@ from striate import ops
 from striate.bundle import prepare
 from striate.errors import InputError
 from striate.models import build, card
-from striate.nn import Conv, ConvTranspose, LocalResponseNorm
+from striate.nn import Conv, ConvTranspose, LocalResponseNorm, MaxPool
+from striate.ops._dispatch import watched
 from striate.ops.impl.native import conv as native
 from striate.ops.impl.native.library import library
 
@@ -120,6 +123,20 @@ def test_what_computes_in_bfloat16() -> None:
     assert seen.pop("network.3.layer") == (wide, wide)
     assert set(seen.values()) == {(narrow, narrow)}
     assert len(seen) == 8
+
+
+@pytest.mark.skipif(library() is None, reason="the native extension was not built here")
+def test_pooling_in_bfloat16_is_our_kernels() -> None:
+    ready = prepare(nn.Sequential(Conv(3, 32, 3), MaxPool(2)), "bf16")
+    seen: list[str] = []
+
+    def watcher(operator: str, form: Any, operands: tuple[Any, ...], forward: Callable[..., Any]) -> Any:
+        seen.append(forward.__module__)
+        return forward(form, *operands)
+
+    with torch.inference_mode(), watched(watcher):
+        assert ready(torch.randn(2, 3, 10, 10)).dtype == torch.float32
+    assert seen == ["striate.ops.impl.native.max_pool"]
 
 
 def test_another_precision_is_refused() -> None:

@@ -45,6 +45,58 @@ void max_pool_forward(const float* x, float* y, uint8_t* taps, const PoolShape* 
   });
 }
 
+// Numbers of bfloat16 as integers in the same order, minus infinity being 0: whole registers of them are compared at
+// once. A NaN is larger than all numbers, whatever its sign; the two zeros are neighbours.
+typedef uint16_t Keys __attribute__((vector_size(kLanes * 4)));
+typedef int16_t SignedKeys __attribute__((vector_size(kLanes * 4)));
+constexpr int64_t kKeys = 2 * kLanes;
+
+// Turn numbers into signed integers of their order, or back: the lower bits of negative ones are turned over.
+STRIATE_INLINE Keys turned(Keys bits) {
+  const Keys negative = reinterpret_cast<Keys>(reinterpret_cast<SignedKeys>(bits) >> 15);
+  return bits ^ (negative & 0x7fff);
+}
+
+constexpr uint16_t kMinusInfinity = 0x807f;  // turned
+
+STRIATE_INLINE Keys load_keys(const Bfloat16* p, int64_t count) {
+  Keys bits = {};
+  __builtin_memcpy(&bits, p, count < kKeys ? count * sizeof(Bfloat16) : sizeof(bits));
+  return turned(bits) - kMinusInfinity;
+}
+
+STRIATE_INLINE void largest_of(const Neighbours& window, const Bfloat16* in, Bfloat16* y, int64_t count) {
+  Keys largest = {};
+  for (int64_t r = 0; r < window.row_count; ++r) {
+    const Bfloat16* const row = in + window.rows[r].position * window.row_step;
+    for (int64_t c = 0; c < window.column_count; ++c) {
+      const Keys keys = load_keys(row + window.columns[c].position * window.column_step, count);
+      largest = keys > largest ? keys : largest;
+    }
+  }
+  const Keys bits = turned(largest + kMinusInfinity);
+  __builtin_memcpy(y, &bits, count < kKeys ? count * sizeof(Bfloat16) : sizeof(bits));
+}
+
+void max_pool_forward_bf16(const Bfloat16* x, Bfloat16* y, const PoolShape* shape, int threads) {
+  const PoolShape s = *shape;
+  const WindowLinks links(s, true);
+  parallel_for(s.batch * s.out_height, 1, threads, [=, &links](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const Bfloat16* const in = x + row / s.out_height * s.height * s.width * s.channels;
+      for (int64_t ox = 0; ox < s.out_width; ++ox) {
+        const Neighbours window = links.of(row % s.out_height, ox, s.width * s.channels, s.channels, s.kernel_x);
+        Bfloat16* const out = y + (row * s.out_width + ox) * s.channels;
+        if (s.channels < kKeys) largest_of(window, in, out, s.channels);
+        for (int64_t left = s.channels; left > 0 && s.channels >= kKeys; left -= kKeys) {
+          const int64_t c = left < kKeys ? s.channels - kKeys : s.channels - left;  // the last ones begin earlier
+          largest_of(window, in + c, out + c, kKeys);
+        }
+      }
+    }
+  });
+}
+
 // `count` channels of one input: the gradients of the windows in which its tap was the largest.
 STRIATE_INLINE void gather(const Neighbours& readers, const float* grad_y, const uint8_t* taps, float* out,
                            int64_t count) {

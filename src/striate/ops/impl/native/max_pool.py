@@ -1,4 +1,7 @@
-"""Maximum pooling over images by `max_pool.h`: channels innermost, one byte for the place of each maximum."""
+"""Maximum pooling over images by `max_pool.h`: channels innermost, one byte for the place of each maximum.
+
+Of bfloat16 without gradients: no places are kept.
+"""
 
 import ctypes
 from typing import Any
@@ -15,14 +18,17 @@ from striate.ops.impl.native.library import (
     differentiable_again,
     empty_images,
     kernel,
+    older_than_sources,
     unusable,
     wide_vectors,
 )
 
 _forward = kernel("max_pool_forward", "ttts")
+_forward_bf16 = kernel("max_pool_forward_bf16", "tts")
 _backward = kernel("max_pool_backward", "ttts")
 _MOST_TAPS = 255
 _FASTER_TAPS = 9  # measured with gradients and AVX-512: 1.0 to 1.5 times as fast, 2 x 2 not; with AVX2 0.6 to 0.8 times
+_FASTER_CHANNELS = 32  # of bfloat16: a whole register with AVX-512; fewer lose up to a half, 32 and more win
 
 
 class PoolShape(ctypes.Structure):
@@ -45,7 +51,12 @@ def pool_shape(size: torch.Size, outputs: tuple[int, int], window: list[int]) ->
 
 def supports(form: MaxPoolForm, x: Tensor) -> str | None:
     """Return None, or why the kernel does not compute this."""
-    if reason := unusable(x):
+    narrow = x.dtype == torch.bfloat16
+    if reason := unusable(x, dtypes=(torch.float32, torch.bfloat16)):
+        return reason
+    if narrow and (torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad)):
+        return "torch.bfloat16 with gradients or compiled"
+    if narrow and (reason := older_than_sources("max_pool_forward_bf16")):
         return reason
     if x.ndim != 4 or not channels_last(x):
         return "a memory layout other than channels last (images N x C x H x W)"
@@ -57,8 +68,11 @@ def supports(form: MaxPoolForm, x: Tensor) -> str | None:
     return "windows with zeros put between inputs" if form.window.upsamples else None
 
 
-def pays(form: MaxPoolForm, _x: Tensor) -> str | None:
-    """Return None where a training step is known to be faster than PyTorch's, else why not."""
+def pays(form: MaxPoolForm, x: Tensor) -> str | None:
+    """Return None where the kernel is known to be faster than PyTorch's, else why not; float32 with gradients."""
+    if x.dtype == torch.bfloat16:
+        few = x.shape[1] < _FASTER_CHANNELS
+        return f"fewer than {_FASTER_CHANNELS} channels of bfloat16, where it is not faster" if few else None
     if not wide_vectors():
         return "processors without AVX-512, where it is not faster"
     if form.window.kernel[0] * form.window.kernel[1] < _FASTER_TAPS:
@@ -70,10 +84,13 @@ def forward(form: MaxPoolForm, x: Tensor) -> Tensor:
     """Return N x C x outputs, channels last."""
     window = form.window
     low = [padding[0] for padding in window.padding]
-    outputs = list(output_size(x.shape[2:], window, ceil=form.ceil))
-    values: Tensor = _max_pool(
-        x, [*window.kernel, *window.stride, *low, *window.dilation], outputs, _high(window), form.ceil
-    )[0]
+    outputs = output_size(x.shape[2:], window, ceil=form.ceil)
+    words = [*window.kernel, *window.stride, *low, *window.dilation]
+    if x.dtype == torch.bfloat16:
+        values = empty_images(*x.shape[:2], *outputs, dtype=x.dtype)
+        _forward_bf16(x, values, pool_shape(x.shape, (outputs[0], outputs[1]), words))
+    else:
+        values = _max_pool(x, words, list(outputs), _high(window), form.ceil)[0]
     return values
 
 
