@@ -195,7 +195,7 @@ def test_what_it_says() -> None:
         "disk 45 MiB of 2.0 GiB free"
     )
     soon = Forecast("2026-07-14T08:00:00+02:00", 1, 61.0, 0.0, 0.0, None, 45.0, None, 1, 0.1)
-    assert soon.as_text() == "forecast: 1 min 1 s (1 epochs of 1 min 1 s), until about 08:01; disk 45 MiB"
+    assert soon.as_text() == "forecast: 1 min 1 s (1 epoch of 1 min 1 s), until about 08:01; disk 45 MiB"
     assert FORECAST.ends == datetime.datetime.fromisoformat("2026-07-15T00:02:00+02:00")
     assert Taken(800.0, 20, 840.0).beside(FORECAST) == (
         "forecast 12 min 0 s, took 13 min 20 s; memory forecast 812 MiB, was 840 MiB"

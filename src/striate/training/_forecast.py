@@ -50,8 +50,9 @@ class Forecast:
         memory = "" if self.memory_mib is None else f"; memory {size(self.memory_mib)}"
         free = "" if self.free_mib is None else f" of {size(self.free_mib)} free"
         until = clock_time(self.ends, datetime.datetime.fromisoformat(self.made))
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
         return (
-            f"forecast: {duration(self.seconds)} ({self.epochs} epochs of {duration(self.epoch_seconds)}), until about "
+            f"forecast: {duration(self.seconds)} ({epochs} of {duration(self.epoch_seconds)}), until about "
             f"{until}{memory}; disk {size(self.disk_mib)}{free}"
         )
 
