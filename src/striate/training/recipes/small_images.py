@@ -1,7 +1,7 @@
 """The typical network of the textbook's figure 5.9 on small images and photographs: no paper, our choices."""
 
 from striate.data import LENET_DISTORTIONS, Augmentation, DataOptions
-from striate.training._recipe import LossOptions, MixingOptions, ModelOptions, OptimizerOptions, Recipe, ScheduleOptions
+from striate.training._recipe import LossOptions, ModelOptions, OptimizerOptions, Recipe, ScheduleOptions
 from striate.training.recipes._data import CIFAR10_MEAN, CIFAR10_STD
 from striate.training.recipes.lenet5 import LENET_INPUT
 
@@ -52,9 +52,8 @@ def photos() -> Recipe:
         ),
         data=DataOptions(channels=3, size=(96, 96), fit="crop", mean=(0.5,), std=(0.25,)),
         augmentation=Augmentation(
-            flip=0.5, area=(0.2, 1.0), aspect=4 / 3, brightness=0.3, contrast=0.3, saturation=0.3
+            flip=0.5, area=(0.4, 1.0), aspect=4 / 3, brightness=0.3, contrast=0.3, saturation=0.3
         ),
-        mixing=MixingOptions(mixup=0.2),
         optimizer=OptimizerOptions("sgd", lr=0.05, weight_decay=5e-4, nesterov=True),
         epochs=40,
         batch_size=32,
