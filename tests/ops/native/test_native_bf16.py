@@ -215,10 +215,17 @@ def test_max_pooling(name, batch, kernel, stride, padding, dilation, ceil, size,
         expected = ops.max_pool(x.float(), kernel, **words)
     except InputError:
         return
+    leaf, wide = x.clone(memory_format=torch.preserve_format).requires_grad_(), x.float().requires_grad_()
     with library.use_instruction_set(name):
         found = ops.max_pool(x, kernel, **words, impl="native")
-    assert found.is_contiguous(memory_format=LAST)
-    torch.testing.assert_close(found, expected.bfloat16(), rtol=0, atol=0, equal_nan=True)
+        graded = ops.max_pool(leaf, kernel, **words, impl="native")
+        grad = narrow(*graded.shape, seed=5)
+        (slope,) = torch.autograd.grad(graded, leaf, grad)
+    for result in (found, graded.detach()):
+        assert result.is_contiguous(memory_format=LAST)
+        torch.testing.assert_close(result, expected.bfloat16(), rtol=0, atol=0, equal_nan=True)
+    (expected,) = torch.autograd.grad(ops.max_pool(wide, kernel, **words, impl="aten"), wide, grad.float())
+    torch.testing.assert_close(slope, expected.bfloat16(), rtol=0, atol=0, msg="summed in float32, rounded once")
 
 
 def test_max_pooling_of_numbers_of_every_size():
@@ -231,17 +238,16 @@ def test_max_pooling_of_numbers_of_every_size():
     torch.testing.assert_close(found, torch.maximum(x[:, :, :1], x[:, :, 1:]), rtol=0, atol=0, equal_nan=True)
 
 
-def test_who_pools_in_bfloat16():
-    """The kernel where it is preferred, has a register of channels, and no gradient is wanted."""
+@pytest.mark.parametrize("name", SETS)
+def test_who_pools_in_bfloat16(name):
+    """The kernel where it is preferred and has a wide register of channels, with gradients or without."""
     x = narrow(1, 32, 6, 6)
+    few = x[:, :16].contiguous(memory_format=LAST)
+    wanted = x.clone(memory_format=torch.preserve_format).requires_grad_()
     assert ops.explain_dispatch("max_pool", x, 2)["aten"] == "taken"
-    with ops.prefer(max_pool="native"):
-        assert ops.explain_dispatch("max_pool", x, 2)["native"] == "taken"
-        assert (
-            "fewer than 32 channels"
-            in ops.explain_dispatch("max_pool", x[:, :16].contiguous(memory_format=LAST), 2)["native"]
-        )
-        wanted = x.clone(memory_format=torch.preserve_format).requires_grad_()
-        assert "bfloat16 with gradients" in ops.explain_dispatch("max_pool", wanted, 2)["native"]
-        with torch.no_grad():
-            assert ops.explain_dispatch("max_pool", wanted, 2)["native"] == "taken"
+    with ops.prefer(max_pool="native"), library.use_instruction_set(name):
+        verdicts = [ops.explain_dispatch("max_pool", images, 2)["native"] for images in (x, wanted, few)]
+    if name == "avx512":
+        assert verdicts == ["taken", "taken", "passed over: fewer than 32 channels of bfloat16, where it is not faster"]
+    else:
+        assert set(verdicts) == {"passed over: processors without AVX-512, where it is not faster"}

@@ -103,8 +103,14 @@ struct SmallShape {
          (x, y, taps, shape, threads))                                                                                \
   KERNEL(max_pool_forward_bf16, (const Bfloat16* x, Bfloat16* y, const PoolShape* shape, int threads),                \
          (x, y, shape, threads))                                                                                      \
+  KERNEL(max_pool_forward_bf16_taps,                                                                                  \
+         (const Bfloat16* x, Bfloat16* y, uint8_t* taps, const PoolShape* shape, int threads),                        \
+         (x, y, taps, shape, threads))                                                                                \
   KERNEL(max_pool_backward,                                                                                           \
          (const float* grad_y, const uint8_t* taps, float* grad_x, const PoolShape* shape, int threads),              \
+         (grad_y, taps, grad_x, shape, threads))                                                                      \
+  KERNEL(max_pool_backward_bf16,                                                                                      \
+         (const Bfloat16* grad_y, const uint8_t* taps, Bfloat16* grad_x, const PoolShape* shape, int threads),        \
          (grad_y, taps, grad_x, shape, threads))                                                                      \
   KERNEL(winograd_conv_pack,                                                                                          \
          (const float* w, float* packed, const WeightShape* shape, int64_t tile, int threads),                        \

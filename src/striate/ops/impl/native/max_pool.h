@@ -1,5 +1,6 @@
 // Max pooling over channels-last images, remembering for each output which tap of its window was the largest.
 #pragma once
+#include "bfloat16.h"
 #include "kernels.h"
 #include "simd.h"
 #include "threads.h"
@@ -9,11 +10,12 @@ namespace striate {
 namespace {
 
 // `count` channels of one output. The first of equal values wins, and a NaN wins over everything, as in PyTorch.
-STRIATE_INLINE void largest_of(const Neighbours& window, const float* in, float* y, uint8_t* taps, int64_t count) {
+template <class Number>
+STRIATE_INLINE void largest_of(const Neighbours& window, const Number* in, Number* y, uint8_t* taps, int64_t count) {
   Floats largest = all(-__builtin_inff());
   Ints where = Ints{} + static_cast<int32_t>(window.rows[0].tap * window.taps_per_row + window.columns[0].tap);
   for (int64_t r = 0; r < window.row_count; ++r) {
-    const float* const row = in + window.rows[r].position * window.row_step;
+    const Number* const row = in + window.rows[r].position * window.row_step;
     const int32_t first_tap = static_cast<int32_t>(window.rows[r].tap * window.taps_per_row);
     for (int64_t c = 0; c < window.column_count; ++c) {
       const Floats value = load_first(row + window.columns[c].position * window.column_step, count);
@@ -27,13 +29,13 @@ STRIATE_INLINE void largest_of(const Neighbours& window, const float* in, float*
   __builtin_memcpy(taps, &narrow, count < kLanes ? count : kLanes);
 }
 
-void max_pool_forward(const float* x, float* y, uint8_t* taps, const PoolShape* shape, int threads) {
-  const PoolShape s = *shape;
+template <class Number>
+void max_pool_taps(const Number* x, Number* y, uint8_t* taps, const PoolShape& s, int threads) {
   const WindowLinks links(s, true);
   parallel_for(s.batch * s.out_height, 1, threads, [=, &links](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t oy = row % s.out_height;
-      const float* const in = x + row / s.out_height * s.height * s.width * s.channels;
+      const Number* const in = x + row / s.out_height * s.height * s.width * s.channels;
       for (int64_t ox = 0; ox < s.out_width; ++ox) {
         const Neighbours window = links.of(oy, ox, s.width * s.channels, s.channels, s.kernel_x);
         const int64_t out = (row * s.out_width + ox) * s.channels;
@@ -97,8 +99,9 @@ void max_pool_forward_bf16(const Bfloat16* x, Bfloat16* y, const PoolShape* shap
   });
 }
 
-// `count` channels of one input: the gradients of the windows in which its tap was the largest.
-STRIATE_INLINE void gather(const Neighbours& readers, const float* grad_y, const uint8_t* taps, float* out,
+// `count` channels of one input: the gradients of the windows in which its tap was the largest, summed in float32.
+template <class Number>
+STRIATE_INLINE void gather(const Neighbours& readers, const Number* grad_y, const uint8_t* taps, Number* out,
                            int64_t count) {
   Floats sum = {};
   for (int64_t r = 0; r < readers.row_count; ++r) {
@@ -116,21 +119,38 @@ STRIATE_INLINE void gather(const Neighbours& readers, const float* grad_y, const
 }
 
 // No two threads write one place: each input looks for the windows that took it.
-void max_pool_backward(const float* grad_y, const uint8_t* taps, float* grad_x, const PoolShape* shape, int threads) {
-  const PoolShape s = *shape;
+template <class Number>
+void max_pool_gradient(const Number* grad_y, const uint8_t* taps, Number* grad_x, const PoolShape& s, int threads) {
   const WindowLinks links(s, false);
   parallel_for(s.batch * s.height, 1, threads, [=, &links](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t iy = row % s.height, image = row / s.height * s.out_height * s.out_width * s.channels;
       for (int64_t ix = 0; ix < s.width; ++ix) {
         const Neighbours readers = links.of(iy, ix, s.out_width * s.channels, s.channels, s.kernel_x);
-        float* const out = grad_x + (row * s.width + ix) * s.channels;
+        Number* const out = grad_x + (row * s.width + ix) * s.channels;
         int64_t c = 0;
         for (; c + kLanes <= s.channels; c += kLanes) gather(readers, grad_y + image + c, taps + image + c, out + c, kLanes);
         if (c < s.channels) gather(readers, grad_y + image + c, taps + image + c, out + c, s.channels - c);
       }
     }
   });
+}
+
+void max_pool_forward(const float* x, float* y, uint8_t* taps, const PoolShape* shape, int threads) {
+  max_pool_taps(x, y, taps, *shape, threads);
+}
+
+void max_pool_forward_bf16_taps(const Bfloat16* x, Bfloat16* y, uint8_t* taps, const PoolShape* shape, int threads) {
+  max_pool_taps(x, y, taps, *shape, threads);
+}
+
+void max_pool_backward(const float* grad_y, const uint8_t* taps, float* grad_x, const PoolShape* shape, int threads) {
+  max_pool_gradient(grad_y, taps, grad_x, *shape, threads);
+}
+
+void max_pool_backward_bf16(const Bfloat16* grad_y, const uint8_t* taps, Bfloat16* grad_x, const PoolShape* shape,
+                            int threads) {
+  max_pool_gradient(grad_y, taps, grad_x, *shape, threads);
 }
 
 }  // namespace
