@@ -95,7 +95,7 @@ def at(pictures):
 at(8)
 found = {pictures: at(pictures) for pictures in (16, 32, 80)}
 rehearsal.recipe = recipe
-limit = found[16]
+limit = (found[16] + found[32]) / 2
 fit = largest_parts(rehearsal, limit)
 print(json.dumps({"found": found, "limit": limit, "fit": fit.to_json()}))
 """
