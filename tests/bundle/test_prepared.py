@@ -169,7 +169,7 @@ def test_who_computes() -> None:
     def packed(conv: Conv, precision: str = "high") -> ops.PackedConv:
         words = {"stride": conv.stride, "padding": conv.padding, "groups": conv.groups, "flip": conv.flip}
         result = ops.PackedConv(conv.weight.detach(), None, words, precision=precision)
-        x = torch.randn(1, conv.in_channels, 9, 9)
+        x = torch.randn(1, conv.in_channels, 17, 17)
         conv.bias = None
         torch.testing.assert_close(result(x), conv(x), rtol=1e-4, atol=1e-4)
         return result
@@ -181,6 +181,16 @@ def test_who_computes() -> None:
     other = packed(Conv(3, 16, 3, padding=((0, 1), (2, 0))))
     assert other._winograd is None
     assert other._onednn is None
+
+
+@pytest.mark.skipif(library() is None, reason="the native extension was not built here")
+def test_few_outputs_are_computed_directly_until_a_batch_has_more() -> None:
+    conv = Conv(16, 16, 3, padding=1).eval().requires_grad_(False)
+    ready = ops.PackedConv(conv.weight, conv.bias, {"padding": 1})
+    for pictures, winograd in ((0, False), (1, False), (2, True), (1, True)):
+        x = torch.randn(pictures, 16, 14, 14)
+        torch.testing.assert_close(ready(x), conv(x), rtol=1e-4, atol=1e-4)
+        assert (ready._winograd is not None, ready._onednn is not None) == (winograd, not winograd and pictures > 0)
 
 
 def test_other_widths_of_an_image_after_the_first() -> None:

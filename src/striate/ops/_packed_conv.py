@@ -1,5 +1,6 @@
 """Convolution with weights that stay: packed once, with what follows it fused; for prediction, not for training."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -7,9 +8,14 @@ import torch
 from torch import Tensor
 
 from striate.errors import InputError
+from striate.geometry import output_size
 from striate.ops._conv import ConvForm, conv, normal_form
 from striate.ops.impl.native import conv as native
 from striate.ops.impl.native import winograd
+
+# In fewer, reading transformed weights, four times as many, takes longer than the products that are saved: one picture
+# of 14 x 14 or 7 x 7. Measured in whole networks, whose weights are in no cache: alone such a layer wins down to 98.
+_FEWEST_POSITIONS = 256
 
 
 @dataclass(eq=False)
@@ -23,7 +29,8 @@ class PackedConv:
     3 x 3 kernels of stride 1 with enough channels may be computed by Winograd's minimal filtering: with products of
     float32 in tiles of 4 x 4 ("f32"), or of bfloat16 in tiles of "2x2", "4x2" or "4x4", each faster and less accurate
     than the one before. `way` is one of these, "direct" for none, or "auto": none for "exact"; "f32" for "high", and
-    for "bf16" unless the processor multiplies tiles of bfloat16 (AMX). What is left is computed by oneDNN with weights
+    for "bf16" unless the processor multiplies tiles of bfloat16 (AMX), from the first batch with enough outputs on.
+    What is left is computed by oneDNN with weights
     in its own layout, what that cannot, by `ops.conv`. Calling raises InputError, also if the way cannot be gone.
     """
 
@@ -37,6 +44,7 @@ class PackedConv:
     _winograd: winograd.Packed | None = field(init=False, default=None)
     _onednn: Tensor | None = field(init=False, default=None)
     _packed: bool = field(init=False, default=False)
+    _waits: bool = field(init=False, default=False)  # for a batch that is large enough for "f32"
 
     def __post_init__(self) -> None:
         self._like = self.w.bfloat16() if self.precision == "bf16" else self.w
@@ -46,7 +54,7 @@ class PackedConv:
         x = x.bfloat16() if self.precision == "bf16" else x
         bias = None if self.b is None else self.b.to(self._like.dtype)
         form = normal_form(x, self._like, bias, **self.words)[0]
-        if not self._packed and len(x):
+        if len(x) and (not self._packed or (self._waits and _positions(form, x) >= _FEWEST_POSITIONS)):
             self._pack(form, x)
         if self._winograd is not None:
             (top, bottom), (left, right) = form.window.padding
@@ -70,11 +78,13 @@ class PackedConv:
         return y
 
     def _pack(self, form: ConvForm, x: Tensor) -> None:
-        """Bring the weights into the layout of whoever will compute; the size of images does not matter for that."""
+        """Bring the weights into the layout of whoever will compute."""
         way = self._way(form, x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x)
-        if way == "f32":
-            self._winograd = winograd.pack(self.w, form.groups, native.TILE)
-        elif way != "direct":
+        few = self.way == "auto" and _positions(form, x) < _FEWEST_POSITIONS
+        self._waits = way == "f32" and few and _onednn_computes(form, x)
+        if way == "f32" and not self._waits:
+            self._winograd, self._onednn = winograd.pack(self.w, form.groups, native.TILE), None
+        elif way not in {"direct", "f32"}:
             down, across = way.split("x")
             self._winograd = winograd.pack_bf16(self.w, form.groups, (int(down), int(across)))
         elif _onednn_computes(form, x):
@@ -90,6 +100,11 @@ class PackedConv:
         if self.way != "direct" and (reason := native.packs(form, x, self.w, self.b, self.way)) is not None:
             raise InputError(f"PackedConv: way={self.way!r} was asked for and does not support {reason}")
         return self.way
+
+
+def _positions(form: ConvForm, x: Tensor) -> int:
+    """Return how many outputs a channel has in the batch."""
+    return len(x) * math.prod(output_size(x.shape[2:], form.window))
 
 
 def _onednn_computes(form: ConvForm, x: Tensor) -> bool:

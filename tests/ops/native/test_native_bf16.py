@@ -153,7 +153,7 @@ def test_a_convolution_with_packed_weights(way):
 
 def test_matrix_tiles_are_left_to_onednn(monkeypatch):
     """With AMX oneDNN computes, without Winograd; explicitly either way."""
-    x, w = images(1, 16, 9, 9), images(16, 16, 3, 3)
+    x, w = images(1, 16, 20, 20), images(16, 16, 3, 3)
     for tiles, way, expected in ((True, "auto", False), (False, "auto", True), (True, "f32", True)):
         monkeypatch.setattr(native, "has_matrix_tiles", lambda tiles=tiles: tiles)
         conv = ops.PackedConv(w, None, {}, precision="bf16", way=way)
