@@ -10,8 +10,8 @@ with AVX2 only would fare, as far as one with more can tell:
 
 Convolutions of bfloat16 are beside oneDNN's with weights packed once, as prepared networks compute them. What limits
 them is the processor: one that multiplies tiles of bfloat16 (AMX) is faster the direct way, and these tiles are what
-the environment variable ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 keeps oneDNN from. Products of bfloat16 by AVX512_BF16 are
-twice as many a cycle as float32's on AMD's processors, as many on Intel's: there products of float32 cannot be beaten.
+the environment variable ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 keeps oneDNN from. How many products of bfloat16 a cycle
+AVX512_BF16 makes, beside those of float32, is another matter of the processor.
 """
 
 import argparse
