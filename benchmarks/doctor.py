@@ -49,6 +49,8 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="keep the pictures here, and use those that are here")
     options = parser.parse_args()
+    if options.files < 3:
+        parser.error(f"--files {options.files}: expected 3 or more, for a third of them is examined first")
     with tempfile.TemporaryDirectory() as room:
         place, done = options.folder or Path(room), 0
         rows = []

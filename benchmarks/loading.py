@@ -57,6 +57,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="a Markdown file whose section takes the table")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.folder and not any(options.folder.glob("*/*")):
+        parser.error(f"--folder {options.folder}: expected a folder with a folder of pictures per class")
     if options.way:
         print(json.dumps(measure(options.way, options.folder, options.workers)))
         return

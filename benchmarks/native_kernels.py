@@ -220,7 +220,8 @@ def main() -> None:
     """Measure, print the table, perhaps write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch and of the kernels")
-    parser.add_argument("--instruction-set", help="of the kernels; default: the processor's best")
+    sets = library.instruction_sets()
+    parser.add_argument("--instruction-set", choices=sets, help="of the kernels; default: the processor's best")
     parser.add_argument("--only", default="", help="a word that the operator or the case must have")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this page, a .json beside it")
     options = parser.parse_args()
@@ -228,7 +229,7 @@ def main() -> None:
         raise SystemExit("the native extension was not built: a C++ compiler is needed when Striate is installed")
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    with library.use_instruction_set(options.instruction_set or library.instruction_sets()[0]):
+    with library.use_instruction_set(options.instruction_set or sets[0]):
         report(measure(options.only), options)
 
 

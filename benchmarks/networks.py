@@ -95,7 +95,8 @@ COMPARED = {
 def main() -> None:
     """Measure, print the tables, write them if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser, rounds=3, minutes=38)
+    networks = {load.network for load in (*TRAINING, *BATCHES, *SINGLES)}
+    add_options(parser, networks, rounds=3, minutes=38)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--no-compile", action="store_true", help="without torch.compile, which takes minutes")
     asked = parser.parse_args()
@@ -103,8 +104,8 @@ def main() -> None:
         *words, exports = asked.one
         print(json.dumps(measure(Job.from_words(words), Path(exports), 0.2 if asked.quick else 1.5)))
         return
-    networks = asked.networks or (list(QUICK) if asked.quick else None)
-    jobs = planned(asked.tasks, networks, asked.threads, compiled=not (asked.no_compile or asked.quick))
+    only = asked.networks or (list(QUICK) if asked.quick else None)
+    jobs = planned(asked.tasks, only, asked.threads, compiled=not (asked.no_compile or asked.quick))
     words = ["--quick"] if asked.quick else []
     found = in_rounds(__file__, jobs, 1 if asked.quick else asked.rounds, asked.minutes, words)
     rows = [summary(job, each) for job, each in found.items()]

@@ -78,7 +78,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Sequential], tuple[int, int, int], Los
 def main() -> None:
     """Measure, print the tables, write them if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser, rounds=3, minutes=30)
+    add_options(parser, NETWORKS, rounds=3, minutes=30)
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
     asked = parser.parse_args()
     if asked.one:

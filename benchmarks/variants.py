@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,9 +52,9 @@ class Job(NamedTuple):
         return f"{self.task} {self.network} x {self.batch}, {self.threads} threads, {self.variant}"
 
 
-def add_options(parser: argparse.ArgumentParser, *, rounds: int, minutes: float) -> None:
+def add_options(parser: argparse.ArgumentParser, networks: Iterable[str], *, rounds: int, minutes: float) -> None:
     """Give a benchmark the options that all of them have."""
-    parser.add_argument("--networks", nargs="+", help="only these")
+    parser.add_argument("--networks", nargs="+", choices=sorted(networks), help="only these")
     parser.add_argument("--tasks", nargs="+", choices=("training", "inference"), default=["training", "inference"])
     parser.add_argument("--rounds", type=int, default=rounds, help="how often everything is measured, at most")
     parser.add_argument(

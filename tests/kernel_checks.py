@@ -2,12 +2,21 @@
 
 import pytest
 import torch
+from hypothesis import strategies as st
 
 from striate.ops.impl.native import library
 
 SETS = library.instruction_sets()
 CONTRACT = 2e-5  # of the largest value, for any draw: a sum of few terms may cancel
 LAST = torch.channels_last
+POOLING = {  # words of a pooling window and sizes of images, for hypothesis
+    "kernel": st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    "stride": st.integers(1, 3),
+    "padding": st.sampled_from([0, 1, ((0, 1), (1, 0)), "same"]),
+    "dilation": st.integers(1, 2),
+    "ceil": st.booleans(),
+    "size": st.tuples(st.integers(4, 11), st.integers(4, 11)),
+}
 needs_extension = pytest.mark.skipif(library.library() is None, reason="the native extension was not built here")
 
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernel_checks import CONTRACT, LAST, POOLING, SETS, compare, error, images, needs_extension, with_gradients
 from striate import ops
 from striate.errors import InputError
 from striate.ops import _dispatch
@@ -15,40 +16,7 @@ from striate.ops.impl.native import library, winograd
 from striate.ops.impl.native import local_response_norm as native_lrn
 from striate.ops.impl.native import max_pool as native_pool
 
-pytestmark = pytest.mark.skipif(library.library() is None, reason="the native extension was not built here")
-
-SETS = library.instruction_sets()
-CONTRACT = 2e-5  # of the largest output: what "high" precision promises
-LAST = torch.channels_last
-
-
-def images(*shape: int, seed: int = 0) -> torch.Tensor:
-    values = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    return values.contiguous(memory_format=LAST) if len(shape) == 4 else values
-
-
-def error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """The largest difference, relative to the largest value expected."""
-    assert found.shape == expected.shape
-    if not found.numel():
-        return 0.0
-    return float((found.double() - expected).abs().max() / expected.abs().max().clamp(min=1e-300))
-
-
-def with_gradients(function, inputs, grad_seed=9):
-    """The result of a function and the gradients of its inputs for one fixed gradient of its result."""
-    leaves = [x.detach().clone(memory_format=torch.preserve_format).requires_grad_() for x in inputs]
-    y = function(*leaves)
-    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(grad_seed)).to(y.dtype)
-    return [y.detach(), *torch.autograd.grad(y, leaves, grad)]
-
-
-def compare(call, inputs, bound=CONTRACT):
-    """The native result and gradients against aten's in float64, which is taken for the truth."""
-    found = with_gradients(lambda *a: call(*a, impl="native"), inputs)
-    expected = with_gradients(lambda *a: call(*a, impl="aten"), [x.double() for x in inputs])
-    for index, (a, b) in enumerate(zip(found, expected, strict=True)):
-        assert error(a, b) <= bound, f"result {index}: {error(a, b):.1e}"
+pytestmark = needs_extension
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -95,10 +63,11 @@ def test_convolution_of_real_sizes(tile, inputs, outputs, side):
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 9])
 @pytest.mark.parametrize(
-    ("inputs", "outputs", "batch", "side"), [(64, 48, 3, 40), (16, 20, 1, 4), (24, 16, 1, 12), (260, 240, 2, 14)]
+    ("inputs", "outputs", "batch", "side"),
+    [(64, 48, 3, 40), (64, 48, 0, 40), (16, 20, 1, 4), (24, 16, 1, 12), (260, 240, 2, 14)],
 )
 def test_the_gradient_of_weights_in_parts(threads, inputs, outputs, batch, side):
-    """Fewer tiles than parts, more threads than parts, one part, many chunks: the same sum, and the same bits."""
+    """No picture, fewer tiles than parts, more threads than parts, many chunks: the same sum, and the same bits."""
     x, grad = images(batch, inputs, side, side), images(batch, outputs, side, side, seed=1)
     w = torch.zeros(outputs, inputs, 3, 3, dtype=torch.float64, requires_grad=True)
     torch.conv2d(x.double(), w, padding=1).backward(grad.double())
@@ -146,15 +115,7 @@ def test_local_response_norm_of_bfloat16_is_float32s_rounded():
 
 @pytest.mark.parametrize("name", SETS)
 @settings(max_examples=25, deadline=None)
-@given(
-    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    stride=st.integers(1, 3),
-    padding=st.sampled_from([0, 1, ((0, 1), (1, 0)), "same"]),
-    dilation=st.integers(1, 2),
-    ceil=st.booleans(),
-    size=st.tuples(st.integers(4, 11), st.integers(4, 11)),
-    channels=st.sampled_from([1, 5, 16, 19, 64]),
-)
+@given(**POOLING, channels=st.sampled_from([1, 5, 16, 19, 64]))
 def test_max_pooling(name, kernel, stride, padding, dilation, ceil, size, channels):
     """Equal to PyTorch's to the last bit, ties and NaN included."""
     x = (images(2, channels, *size) * 2).round()  # many equal values

@@ -83,8 +83,7 @@ def choose_for_use(
 ) -> Runtime:
     """Return the best runtime for evaluating and predicting with a finished network: float32 unless asked otherwise.
 
-    `trained` is the recorded runtime of the
-    training (`Runtime.to_json`): one without our kernels, or exact, stays so.
+    `trained` is the recorded runtime of the training (`Runtime.to_json`): one without our kernels, or exact, stays so.
     """
     before: Mapping[str, Any] = trained if isinstance(trained, Mapping) else {}  # a bundle's may be any JSON value
     if options.precision is None:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel_checks import LAST, SETS, images, needs_extension
+from kernel_checks import LAST, POOLING, SETS, images, needs_extension
 from striate import ops
 from striate.errors import InputError
 from striate.ops.impl.native import conv as native
@@ -193,16 +193,7 @@ def test_products_of_bfloat16_belong_to_their_instruction_set():
 
 @pytest.mark.parametrize("name", SETS)
 @settings(max_examples=40, deadline=None)
-@given(
-    batch=st.integers(0, 2),
-    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    stride=st.integers(1, 3),
-    padding=st.sampled_from([0, 1, ((0, 1), (1, 0)), "same"]),
-    dilation=st.integers(1, 2),
-    ceil=st.booleans(),
-    size=st.tuples(st.integers(4, 11), st.integers(4, 11)),
-    channels=st.sampled_from([1, 5, 16, 19, 31, 32, 33, 64, 72]),
-)
+@given(**POOLING, batch=st.integers(0, 2), channels=st.sampled_from([1, 5, 16, 19, 31, 32, 33, 64, 72]))
 def test_max_pooling(name, batch, kernel, stride, padding, dilation, ceil, size, channels):
     """Equal to PyTorch's: of negative and positive numbers, infinities, and NaN of both signs, which win."""
     x = narrow(batch, channels, *size) * 3

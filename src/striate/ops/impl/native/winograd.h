@@ -271,7 +271,7 @@ void winograd_grad_weight(const float* x, const float* grad_y, float* grad_w, co
       });
     }
   };
-  if (parts > tiles.count) parts = tiles.count > 0 ? tiles.count : 1;
+  if (parts > tiles.count) parts = tiles.count;
   const auto first_of = [=](int64_t part) { return part * tiles.count / parts; };
   const bool alone = threads > 1 && threads <= parts;
   thread_local Scratch scratch;
@@ -287,8 +287,8 @@ void winograd_grad_weight(const float* x, const float* grad_y, float* grad_w, co
         Floats half[3][A] = {};
         for (int a = 0; a < A; ++a)
           for (int b = 0; b < A; ++b) {
-            Floats sum = load(sums + (a * A + b) * plane + c * k_padded + k);
-            for (int64_t part = 1; part < parts; ++part)
+            Floats sum = {};
+            for (int64_t part = 0; part < parts; ++part)
               sum += load(sums + (part * A * A + a * A + b) * plane + c * k_padded + k);
             for (int i = 0; i < 3; ++i) half[i][b] += Winograd<M>::kG[a][i] * sum;
           }
