@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from gpu import needs_gpu
 from striate.data import LENET_DISTORTIONS, Augmentation, augment, sample_keys, uniform
 from striate.errors import InputError
 
@@ -109,6 +110,15 @@ def test_bit_identical_whatever_the_batch(options, size):
     for rows in ([5], [63, 5, 0], list(range(33)), list(range(63, -1, -1)), [7, 7]):
         part = augment(x[rows], KEYS[rows], seed=0, epoch=5, options=options)
         assert torch.equal(part, whole[rows])
+
+
+@needs_gpu
+@pytest.mark.parametrize("options", [ALL, WINDOWS, COLOURS], ids=["moved", "windows", "colours"])
+def test_a_gpu_changes_pictures_alike(options):
+    x = pictures(5, 3, 24, 20)
+    words = {"seed": 4, "epoch": 2, "options": options}
+    found = augment(x.to("cuda"), KEYS[:5], **words)
+    np.testing.assert_allclose(found.cpu().numpy(), augment(x, KEYS[:5], **words).numpy(), atol=1e-9)
 
 
 def test_seeds_and_epochs_differ_and_repeat():

@@ -18,6 +18,7 @@ from safetensors.torch import save as safe_save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from gpu import needs_gpu, whole_float32
 from striate.models import build, card, names
 from striate.models.auxiliary import HasAuxiliaries
 
@@ -121,8 +122,9 @@ def training_loss(name: str, model: nn.Module, x: Tensor) -> Tensor:
         heads["logits"], auxiliaries = model.forward_auxiliaries(x)
         assert set(auxiliaries) == set(model.auxiliary_weights)
         heads |= auxiliaries
-    labels = labels_for(name, heads["logits"])
-    return torch.stack([cross_entropy(head.float(), labels) for head in heads.values()]).sum()
+    labels = labels_for(name, heads["logits"]).to(x.device)
+    precise = torch.promote_types(x.dtype, torch.float32)
+    return torch.stack([cross_entropy(head.to(precise), labels) for head in heads.values()]).sum()
 
 
 @pytest.mark.parametrize("name", picked(TRAINABLE))
@@ -249,6 +251,31 @@ def test_layout_type_and_state(name: str) -> None:
     with torch.no_grad():
         assert torch.equal(other(x), logits)
         assert_near(model.double()(x.double()).float(), logits, name, tolerance=1e-3)
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", picked(TRAINABLE))
+def test_a_gpu_computes_the_same(name: str) -> None:
+    """Logits and gradients of float64 equal the processor's; float32 and bfloat16 in channels last nearly."""
+    model = evaluable(name).double()
+    x = pictures(model, 2).double()
+    there = copy.deepcopy(model).to("cuda")
+    for network, seen in ((model, x), (there, x.to("cuda"))):
+        training_loss(name, network, seen).backward()  # type: ignore[no-untyped-call]
+    with torch.no_grad(), whole_float32():
+        logits = model(x)
+        assert_near(there(x.to("cuda")).cpu(), logits, name, tolerance=1e-8)
+        for (key, one), other in zip(model.named_parameters(), there.parameters(), strict=True):
+            assert (one.grad is None) == (other.grad is None), key
+            if one.grad is not None and other.grad is not None:
+                assert_near(other.grad.cpu(), one.grad, name, tolerance=1e-7)
+        there.float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        seen = x.to("cuda", torch.float32)
+        seen = seen.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else seen
+        assert_near(there(seen).double().cpu(), logits, name, tolerance=1e-3)
+        with torch.autocast("cuda", torch.bfloat16):
+            mixed = there(seen).double().cpu()
+        assert_near(mixed, logits, name, tolerance=0.2)
 
 
 @pytest.mark.parametrize("name", TRAINABLE)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from gpu import needs_gpu, whole_float32
 from striate import ops
 from striate.ops import _dispatch
 from striate.ops._dispatch import TABLE
@@ -28,7 +29,8 @@ class Case(NamedTuple):
     def __call__(self, operands, impl):
         if self.operator == "deform_conv" and len(operands) == 5:
             return ops.deform_conv(*operands[:4], mask=operands[4], **self.words, impl=impl)
-        arguments = self.arguments(*operands) if callable(self.arguments) else self.arguments
+        with operands[0].device:  # switches are made there
+            arguments = self.arguments(*operands) if callable(self.arguments) else self.arguments
         return getattr(ops, self.operator)(*operands, *arguments, **self.words, impl=impl)
 
 
@@ -120,7 +122,7 @@ def operands(case, dtype=torch.float64, batch=None):
 def value_and_gradients(case, given, impl):
     y = case(given, impl)
     grad = torch.randn(*y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return [y, *torch.autograd.grad(y, given, grad.to(y.dtype))]
+    return [y, *torch.autograd.grad(y, given, grad.to(y))]
 
 
 @pytest.fixture
@@ -157,6 +159,28 @@ def test_values_and_gradients(name, impl, dtype, ran):
     for result, expected in results:
         assert result.dtype == dtype
         assert_close(result.double(), expected, rtol=rtol, atol=atol)
+
+
+@needs_gpu
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_a_gpu_computes_the_same(name, dtype, layout):
+    """PyTorch's way there, values and gradients, against the reference in float64 on the processor."""
+    case = CASES[name]
+    exact = [operand.detach().requires_grad_() for operand in operands(case, dtype)]
+    given = [
+        operand.detach().to("cuda").contiguous(memory_format=layout if operand.ndim == 4 else torch.contiguous_format)
+        for operand in exact
+    ]
+    with whole_float32():
+        found = value_and_gradients(case, [operand.requires_grad_() for operand in given], "aten")
+    expected = value_and_gradients(case, [operand.detach().double().requires_grad_() for operand in exact], "reference")
+    rtol, atol = TOLERANCE[dtype]
+    for result, true in zip(found, expected, strict=True):
+        assert result.device.type == "cuda"
+        assert result.dtype == dtype
+        assert_close(result.double().cpu(), true, rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize("batch", [0, 1])

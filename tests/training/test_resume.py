@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from gpu import needs_gpu
 from pictures import write_photos
 from striate.data import _threads, open_data
 from striate.models import build
@@ -98,7 +99,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def begin(photos: Path, folder: Path, feature: str, end: int) -> None:
+def begin(photos: Path, folder: Path, feature: str, end: int, device: str = "cpu") -> None:
     """Train up to a step, which writes a checkpoint."""
     recipe = PLAIN.set(FEATURES.get(feature, []))
     precision = "bf16" if feature in {"bf16", "everything"} else "high"
@@ -114,6 +115,7 @@ def begin(photos: Path, folder: Path, feature: str, end: int) -> None:
             recipe,
             str(photos),
             folder,
+            device=device,
             runtime=RuntimeOptions(precision=precision, threads=1),  # type: ignore[arg-type]
             stop=until(end),
             error_terms=False,
@@ -121,8 +123,8 @@ def begin(photos: Path, folder: Path, feature: str, end: int) -> None:
         )
 
 
-def begun(photos: Path, folder: Path, feature: str, end: int) -> dict[str, torch.Tensor]:
-    begin(photos, folder, feature, end)
+def begun(photos: Path, folder: Path, feature: str, end: int, device: str = "cpu") -> dict[str, torch.Tensor]:
+    begin(photos, folder, feature, end, device)
     return state(folder)
 
 
@@ -139,6 +141,26 @@ def test_resume_is_exact(photos: Path, plain: dict[str, torch.Tensor], tmp_path:
         with pytest.raises(Interrupted):
             resume(tmp_path / "b" / "run", stop=until(end, done), error_terms=False)
     assert same(state(tmp_path / "b" / "run"), whole)
+
+
+@needs_gpu
+@pytest.mark.parametrize("feature", FEATURES)
+def test_on_a_gpu_resuming_continues_the_same_training(photos: Path, tmp_path: Path, feature: str) -> None:
+    """The same weights but for rounding; to the last bit is more than PyTorch's kernels promise there."""
+    for part in ("whole", "parts"):
+        (tmp_path / part).mkdir()
+    whole = begun(photos, tmp_path / "whole" / "run", feature, END, "cuda")
+    begin(photos, tmp_path / "parts" / "run", feature, 3, "cuda")
+    for done, end in ((3, 6), (6, END)):
+        torch.rand(3, device="cuda")
+        with pytest.raises(Interrupted):
+            resume(tmp_path / "parts" / "run", stop=until(end, done), error_terms=False)
+    parts = state(tmp_path / "parts" / "run")
+    print(feature, "to the last bit" if same(whole, parts) else "but for rounding")
+    assert whole.keys() == parts.keys()
+    for key, value in whole.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(parts[key], value, rtol=1e-3, atol=1e-4, msg=key)
 
 
 def test_batches_are_a_function_of_seed_and_epoch(photos: Path, plain: dict[str, torch.Tensor], tmp_path: Path) -> None:

@@ -28,10 +28,10 @@ class PackedConv:
 
     3 x 3 kernels of stride 1 with enough channels may be computed by Winograd's minimal filtering: with products of
     float32 in tiles of 4 x 4 ("f32"), or of bfloat16 in tiles of "2x2", "4x2" or "4x4", each faster and less accurate
-    than the one before. `way` is one of these, "direct" for none, or "auto": none for "exact"; "f32" for "high", and
-    for "bf16" unless the processor multiplies tiles of bfloat16 (AMX), from the first batch with enough outputs on.
-    What is left is computed by oneDNN with weights
-    in its own layout, what that cannot, by `ops.conv`. Calling raises InputError, also if the way cannot be gone.
+    than the one before. `way` is one of these, "direct" for none, or "auto": none for "exact", "f32" for "high", for
+    "bf16" what is fastest on the processor at about plain bfloat16's error ("4x2" with AVX512_BF16, none with AMX, else
+    "f32"), from the first batch with enough outputs on. What is left is computed by oneDNN with weights in its own
+    layout, what that cannot, by `ops.conv`. Calling raises InputError, also if the way cannot be gone.
     """
 
     w: Tensor
@@ -41,35 +41,46 @@ class PackedConv:
     precision: Literal["exact", "high", "bf16"] = "high"
     way: native.Way | Literal["auto", "direct"] = "auto"
     _like: Tensor = field(init=False)  # the weights in the type of the images: for checks, oneDNN and what is left
+    _bias: Tensor | None = field(init=False)
+    _form: ConvForm | None = field(init=False, default=None)  # of the images that came last
+    _shape: torch.Size | None = field(init=False, default=None)  # of these
     _winograd: winograd.Packed | None = field(init=False, default=None)
     _onednn: Tensor | None = field(init=False, default=None)
     _packed: bool = field(init=False, default=False)
-    _waits: bool = field(init=False, default=False)  # for a batch that is large enough for "f32"
+    _waits: bool = field(init=False, default=False)  # for a batch that is large enough for Winograd
 
     def __post_init__(self) -> None:
         self._like = self.w.bfloat16() if self.precision == "bf16" else self.w
+        self._bias = None if self.b is None else self.b.to(self._like.dtype)
 
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return N x P x outputs, channels last; `other`, of that shape, is added before the ReLU."""
         x = x.bfloat16() if self.precision == "bf16" else x
-        bias = None if self.b is None else self.b.to(self._like.dtype)
-        form = normal_form(x, self._like, bias, **self.words)[0]
-        if len(x) and (not self._packed or (self._waits and _positions(form, x) >= _FEWEST_POSITIONS)):
-            self._pack(form, x)
+        form = self._form
+        if form is None or x.shape != self._shape or x.dtype != self._like.dtype or not x.is_cpu:
+            form = self._prepare(x)
         if self._winograd is not None:
             (top, bottom), (left, right) = form.window.padding
             other = None if other is None else other.to(x.dtype).contiguous(memory_format=torch.channels_last)
             return winograd.conv(x, self._winograd, self.b, (top, bottom, left, right), other=other, relu=self.relu)
         if self._onednn is not None and form.window.symmetric_padding is not None and len(x):
-            return self._by_onednn(form, x, bias, other)
-        y = conv(x, self._like, bias, **self.words)
+            return self._by_onednn(form, x, other)
+        y = conv(x, self._like, self._bias, **self.words)
         y = y if other is None else y + other
         return y.relu_() if self.relu else y
 
-    def _by_onednn(self, form: ConvForm, x: Tensor, bias: Tensor | None, other: Tensor | None) -> Tensor:
+    def _prepare(self, x: Tensor) -> ConvForm:
+        """Check images of a shape that has not come before, pack the weights if it is time; return what to compute."""
+        form = normal_form(x, self._like, self._bias, **self.words)[0]
+        if len(x) and (not self._packed or (self._waits and _positions(form, x) >= _FEWEST_POSITIONS)):
+            self._pack(form, x)
+        self._form, self._shape = form, x.shape
+        return form
+
+    def _by_onednn(self, form: ConvForm, x: Tensor, other: Tensor | None) -> Tensor:
         window, compute = form.window, torch.ops.mkldnn._convolution_pointwise
         x = x.contiguous(memory_format=torch.channels_last)
-        settings = (self._onednn, bias, window.symmetric_padding, window.stride, window.dilation, form.groups)
+        settings = (self._onednn, self._bias, window.symmetric_padding, window.stride, window.dilation, form.groups)
         if other is None:
             y: Tensor = compute(x, *settings, "relu" if self.relu else "none", [], "")
         else:
@@ -81,12 +92,9 @@ class PackedConv:
         """Bring the weights into the layout of whoever will compute."""
         way = self._way(form, x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x)
         few = self.way == "auto" and _positions(form, x) < _FEWEST_POSITIONS
-        self._waits = way == "f32" and few and _onednn_computes(form, x)
-        if way == "f32" and not self._waits:
-            self._winograd, self._onednn = winograd.pack(self.w, form.groups, native.TILE), None
-        elif way not in {"direct", "f32"}:
-            down, across = way.split("x")
-            self._winograd = winograd.pack_bf16(self.w, form.groups, (int(down), int(across)))
+        self._waits = way != "direct" and few and _onednn_computes(form, x)
+        if way != "direct" and not self._waits:
+            self._winograd, self._onednn = _transformed(self.w, form.groups, way), None
         elif _onednn_computes(form, x):
             settings = (form.window.symmetric_padding, form.window.stride, form.window.dilation, form.groups)
             self._onednn = torch.ops.mkldnn._reorder_convolution_weight(self._like.contiguous(), *settings, x.shape)
@@ -94,12 +102,22 @@ class PackedConv:
 
     def _way(self, form: ConvForm, x: Tensor) -> native.Way | Literal["direct"]:
         """Return the way that was asked for, or the best one."""
+        if self.way == "direct":
+            return "direct"
         if self.way == "auto":
-            slower = self.precision == "exact" or (self.precision == "bf16" and native.pays_in_bf16() is not None)
-            return "direct" if slower or native.packs(form, x, self.w, self.b, "f32") is not None else "f32"
-        if self.way != "direct" and (reason := native.packs(form, x, self.w, self.b, self.way)) is not None:
+            fastest: dict[str, native.Way | None] = {"exact": None, "high": "f32", "bf16": native.fastest_in_bf16()}
+            way = fastest[self.precision]
+            return "direct" if way is None or native.packs(form, x, self.w, self.b, way) is not None else way
+        if (reason := native.packs(form, x, self.w, self.b, self.way)) is not None:
             raise InputError(f"PackedConv: way={self.way!r} was asked for and does not support {reason}")
         return self.way
+
+
+def _transformed(w: Tensor, groups: int, way: native.Way) -> winograd.Packed:
+    if way == "f32":
+        return winograd.pack(w, groups, native.TILE)
+    down, across = way.split("x")
+    return winograd.pack_bf16(w, groups, (int(down), int(across)))
 
 
 def _positions(form: ConvForm, x: Tensor) -> int:

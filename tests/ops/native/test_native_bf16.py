@@ -162,7 +162,10 @@ def test_matrix_tiles_are_left_to_onednn(monkeypatch):
             assert (conv._winograd is not None) == expected
     monkeypatch.setattr(native, "has_matrix_tiles", lambda: False)
     with library.use_instruction_set("plain"):
-        assert "plain, with which it was not measured" in native.pays_in_bf16()
+        assert native.fastest_in_bf16() is None
+    for name in {"avx2", "avx512"} & set(library.instruction_sets()):
+        with library.use_instruction_set(name):
+            assert native.fastest_in_bf16() == ("4x2" if library.multiplies_bf16() else "f32")
 
 
 def test_what_is_refused_is_said():

@@ -111,15 +111,17 @@ class _Match(_Trilinear):
         if not len(base):
             return table.new_zeros(0, len(shifts))
         bag = torch.arange(len(base), device=base.device)
+        # PyTorch has it for 16 bits on processors only
+        precise = table.dtype if table.is_cpu else torch.promote_types(table.dtype, torch.float32)
         products = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-            values.contiguous(),
-            table.contiguous(),
+            values.to(precise).contiguous(),
+            table.to(precise).contiguous(),
             _corners(base, shifts).flatten(),
             bag * len(shifts),
             bag.repeat_interleave(len(shifts)),
             0,  # the bags are sums
         )
-        return cast("Tensor", products.view(-1, len(shifts)))
+        return cast("Tensor", products.view(-1, len(shifts)).to(table.dtype))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
