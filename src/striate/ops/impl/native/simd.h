@@ -118,5 +118,37 @@ STRIATE_INLINE Floats spread_member(Floats v) {
   }
 }
 
+// Rows i and i + Half exchange: lane l of `Upper` rows, or of the others, of two blocks of 2 * Half x 2 * Half numbers.
+template <int Half, bool Upper, int... Lanes>
+STRIATE_INLINE Floats exchanged(Floats a, Floats b) {
+  constexpr int l = sizeof...(Lanes);
+  if constexpr (l < kLanes) {
+    constexpr bool other = (l & Half) != 0;
+    constexpr int from = Upper ? (other ? kLanes + l : l + Half) : (other ? kLanes + l - Half : l);
+    return exchanged<Half, Upper, Lanes..., from>(a, b);
+  } else {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, Lanes...);
+#else
+    return __builtin_shuffle(a, b, Ints{Lanes...});
+#endif
+  }
+}
+
+// Turn rows into columns: what is off the diagonal changes places, in ever larger blocks.
+template <int Half = 1>
+STRIATE_INLINE void transpose(Floats (&rows)[kLanes]) {
+  if constexpr (Half < kLanes) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      if ((i & Half) != 0) continue;
+      const Floats a = rows[i], b = rows[i + Half];
+      rows[i] = exchanged<Half, false>(a, b);
+      rows[i + Half] = exchanged<Half, true>(a, b);
+    }
+    transpose<2 * Half>(rows);
+  }
+}
+
 }  // namespace
 }  // namespace striate

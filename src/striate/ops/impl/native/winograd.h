@@ -177,54 +177,64 @@ void winograd_phases(const Image* x, const Number* packed, Image* y, const ConvS
   }
 }
 
-// Put weights of neighbouring output channels where Products finds those of `channel`: row by row, or two interleaved.
-STRIATE_INLINE void store_weights(float* panel, int64_t channel, int64_t k, Floats values) {
-  store(panel + channel * kPanel + k, values);
+// One place of the kernels of a vector of output channels and as many input channels: a vector for each of the latter.
+STRIATE_INLINE void load_kernels(const float* w, const WeightShape& ws, int64_t outputs, int64_t inputs,
+                                 Floats (&kernels)[kLanes]) {
+  if (ws.in_stride == 1 && outputs >= kLanes && inputs >= kLanes) {
+#pragma GCC unroll 16
+    for (int64_t k = 0; k < kLanes; ++k) kernels[k] = load(w + k * ws.out_stride);
+    transpose(kernels);
+  } else if (ws.out_stride == 1 && outputs >= kLanes) {
+    for (int64_t c = 0; c < kLanes; ++c) kernels[c] = c < inputs ? load(w + c * ws.in_stride) : Floats{};
+  } else {
+    float lanes[kLanes][kLanes] = {};
+    for (int64_t k = 0; k < kLanes && k < outputs; ++k)
+      for (int64_t c = 0; c < kLanes && c < inputs; ++c) lanes[c][k] = w[k * ws.out_stride + c * ws.in_stride];
+    for (int64_t c = 0; c < kLanes; ++c) kernels[c] = load(lanes[c]);
+  }
 }
 
-STRIATE_INLINE void store_weights(Bfloat16* panel, int64_t channel, int64_t k, Floats values) {
-  Bfloat16 lanes[kLanes];
-  store(lanes, values);
-  for (int64_t i = 0; i < kLanes; ++i) panel[channel / 2 * 2 * kPanel + (k + i) * 2 + channel % 2] = lanes[i];
+// Put the weights of neighbouring input channels where Products finds them: row by row, or two rows interleaved.
+STRIATE_INLINE void store_weights(float* panel, const Floats* values) { store(panel, values[0]); }
+
+STRIATE_INLINE void store_weights(Bfloat16* panel, const Floats* values) {
+  const Words pairs = __builtin_convertvector(rounded(values[0]), Words) |
+                      __builtin_convertvector(rounded(values[1]), Words) << 16;
+  __builtin_memcpy(panel, &pairs, sizeof(pairs));
 }
 
 // G g G^T of all kernels, in panels of kPanel output channels: place p, panel, input channel, channel of the panel.
-// A panel is made from blocks of input channels, so that both reading and writing run through memory.
 template <int M, int N, class Number>
 void winograd_pack(const float* w, Number* packed, const WeightShape& ws, int threads) {
   constexpr int A = Winograd<M>::kTile, B = Winograd<N>::kTile;
-  constexpr int64_t kBlock = 16;
+  constexpr int64_t kDepth = Products<Number>::kDepth;
   const auto& G = Winograd<M>::kG;
   const auto& H = Winograd<N>::kG;
   const int64_t panels = (ws.out_channels + kPanel - 1) / kPanel;
-  const int64_t depth = round_up(ws.in_channels, Products<Number>::kDepth);
-  parallel_for(panels, 1, threads, [=, &ws, &G, &H](int64_t panel, int64_t) {
-    float kernels[kBlock][9][kPanel];  // input channel, place, output channel
-    float half[kBlock][A * 3][kPanel];  // transformed on one axis
-    for (int64_t first = 0; first < depth; first += kBlock) {
-      const int64_t count = depth - first < kBlock ? depth - first : kBlock;
-      for (int64_t k = 0; k < kPanel; ++k) {
-        const int64_t channel = panel * kPanel + k;
-        const bool known = channel < ws.out_channels;
-        const float* const from = w + (known ? channel : 0) * ws.out_stride + first * ws.in_stride;
-        for (int place = 0; place < 9; ++place)
-          for (int64_t c = 0; c < count; ++c)
-            kernels[c][place][k] =
-                known && first + c < ws.in_channels ? from[c * ws.in_stride + place / 3 * ws.y_stride + place % 3 * ws.x_stride] : 0.0f;
+  const int64_t depth = round_up(ws.in_channels, kDepth);
+  parallel_for(panels * kColumnVectors, 1, threads, [=, &ws, &G, &H](int64_t vector, int64_t) {
+    const int64_t panel = vector / kColumnVectors, k = vector % kColumnVectors * kLanes;
+    const int64_t outputs = ws.out_channels - vector * kLanes;
+    Floats half[A][3][kLanes];  // transformed on one axis: a vector of output channels for each input channel
+    for (int64_t first = 0; first < depth; first += kLanes) {
+      const float* const from = w + vector * kLanes * ws.out_stride + first * ws.in_stride;
+      for (int j = 0; j < 3; ++j) {
+        Floats g[3][kLanes];
+        for (int i = 0; i < 3; ++i)
+          load_kernels(from + i * ws.y_stride + j * ws.x_stride, ws, outputs, ws.in_channels - first, g[i]);
+        for (int a = 0; a < A; ++a)
+          for (int64_t c = 0; c < kLanes; ++c) half[a][j][c] = G[a][0] * g[0][c] + G[a][1] * g[1][c] + G[a][2] * g[2][c];
       }
-      for (int64_t c = 0; c < count; ++c)
-        for (int j = 0; j < 3; ++j)
-          for (int64_t k = 0; k < kPanel; k += kLanes) {
-            const Floats g0 = load(kernels[c][j] + k), g1 = load(kernels[c][3 + j] + k), g2 = load(kernels[c][6 + j] + k);
-            for (int a = 0; a < A; ++a) store(half[c][a * 3 + j] + k, G[a][0] * g0 + G[a][1] * g1 + G[a][2] * g2);
-          }
+      const int64_t count = depth - first < kLanes ? depth - first : kLanes;
       for (int a = 0; a < A; ++a)
         for (int b = 0; b < B; ++b) {
-          Number* const out = packed + (((a * B + b) * panels + panel) * depth + first) * kPanel;
-          for (int64_t c = 0; c < count; ++c)
-            for (int64_t k = 0; k < kPanel; k += kLanes)
-              store_weights(out, c, k, H[b][0] * load(half[c][a * 3] + k) + H[b][1] * load(half[c][a * 3 + 1] + k) +
-                                           H[b][2] * load(half[c][a * 3 + 2] + k));
+          Number* const out = packed + (((a * B + b) * panels + panel) * depth + first) * kPanel + k * kDepth;
+          for (int64_t c = 0; c < count; c += kDepth) {
+            Floats values[kDepth];
+            for (int64_t d = 0; d < kDepth; ++d)
+              values[d] = H[b][0] * half[a][0][c + d] + H[b][1] * half[a][1][c + d] + H[b][2] * half[a][2][c + d];
+            store_weights(out + c * kPanel, values);
+          }
         }
     }
   });
