@@ -61,7 +61,7 @@ def test_every_kernel_is_taken_where_it_pays(precision: Precision, native: str |
     [
         ("exact", BUILT, "aten", "native"),
         ("high", BUILT, "native", "native"),
-        ("bf16", BUILT, "aten", "native"),
+        ("bf16", BUILT, "native", "native"),
         ("exact", None, "aten", "aten"),
         ("high", None, "aten", "aten"),
     ],

@@ -95,8 +95,8 @@ class Runtime:
         ours = [operator for operator, row in TABLE.items() if "native" in row]
         if self.native is None:
             return dict.fromkeys(ours, "aten")
-        if self.precision == "bf16":  # most kernels multiply float32: products are left to PyTorch
-            return {"max_pool": "native"}
+        if self.precision == "bf16":  # most kernels multiply float32: their products are left to PyTorch
+            return {"max_pool": "native", "conv": "native"}
         preferred = dict.fromkeys(ours, "native")
         return {**preferred, "conv": "aten"} if self.precision == "exact" else preferred
 

@@ -1,6 +1,8 @@
 """Convolution with 3 x 3 kernels of stride 1 by Winograd's minimal filtering, with its gradients.
 
-Small groups are handed over to `grouped.py`, link tables to `linked.py`.
+In bfloat16 - of images that are, or under autocast - values and the gradient of the input are computed so, with
+products of bfloat16 and weights rounded after they were transformed; the gradient of the weights is PyTorch's. Small
+groups are handed over to `grouped.py`, link tables to `linked.py`.
 """
 
 from typing import Any, Literal
@@ -26,6 +28,7 @@ _FEWEST_CHANNELS = 16  # of a group, in and out: below, the direct way is as fas
 _FASTER_CHANNELS = 48  # measured with gradients on one core: 32 channels lose up to a third, 64 win
 _FASTER_PIXELS = 1024  # outputs of one channel in the batch: fewer do not pay for transforming the weights
 TILE = 4
+TILE_BF16 = (4, 2)
 
 # how Winograd computes: products of float32 in tiles of 4 x 4, or of bfloat16 in tiles of so many outputs down x across
 Way = Literal["f32", "2x2", "4x2", "4x4"]
@@ -37,7 +40,13 @@ def supports(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | No
         return linked.supports(form, x, w, b)
     if grouped.concerns(form, w):
         return grouped.supports(form, x, w, b)
-    return unusable(x, w, b) or _other_shape(form, x, w)
+    if not _in_bf16(x):
+        return unusable(x, w, b) or _other_shape(form, x, w)
+    if reason := unusable(x, w, b, dtypes=(torch.float32, torch.bfloat16)) or _without_products_of_bf16():
+        return reason
+    if form.window.symmetric_padding is None:
+        return "padding that differs at the two ends of an axis, in bfloat16"
+    return _other_shape(form, x, w)
 
 
 def packs(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None, way: Way) -> str | None:
@@ -50,9 +59,7 @@ def packs(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None, way: Way) -> s
         return reason
     if way != "f32" and x.dtype != torch.bfloat16:
         return f"products of bfloat16 for images of {x.dtype}"
-    if way != "f32" and not multiplies_bf16():
-        return f"products of bfloat16 with the instruction set {instruction_set()}: they need AVX512_BF16 beside avx512"
-    return _other_shape(form, x, w)
+    return (None if way == "f32" else _without_products_of_bf16()) or _other_shape(form, x, w)
 
 
 def fastest_in_bf16() -> Way | None:
@@ -62,6 +69,18 @@ def fastest_in_bf16() -> Way | None:
     if multiplies_bf16():
         return "4x2"
     return "f32" if instruction_set() in {"avx512", "avx2"} else None
+
+
+def _in_bf16(x: Tensor) -> bool:
+    """Whether products are to be of bfloat16: the images are, or autocast wants it."""
+    wanted = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return x.dtype == torch.bfloat16 or wanted
+
+
+def _without_products_of_bf16() -> str | None:
+    if multiplies_bf16():
+        return older_than_sources("winograd_conv_bf16")
+    return f"products of bfloat16 with the instruction set {instruction_set()}: they need AVX512_BF16 beside avx512"
 
 
 def _other_shape(form: ConvForm, x: Tensor, w: Tensor) -> str | None:
@@ -80,6 +99,11 @@ def _other_shape(form: ConvForm, x: Tensor, w: Tensor) -> str | None:
 
 def pays(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | None:
     """Return None where a training step is known to be faster than PyTorch's, else why not."""
+    in_bf16 = _in_bf16(x)
+    if in_bf16 and (form.links is not None or grouped.concerns(form, w)):
+        return "bfloat16, which these kernels do not multiply"
+    if in_bf16 and has_matrix_tiles():
+        return "the processor multiplies tiles of bfloat16 (AMX), where it is not faster"
     if form.links is not None:
         return linked.pays(form, x, w, b)
     if grouped.concerns(form, w):
@@ -99,7 +123,9 @@ def forward(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
     if grouped.concerns(form, w):
         return grouped.forward(form, x, w, b)
     (top, bottom), (left, right) = form.window.padding
-    result: Tensor = _conv(x, w, b, [top, bottom, left, right], form.groups)
+    compute: Any = _conv_bf16 if _in_bf16(x) else _conv
+    x = x.bfloat16() if _in_bf16(x) else x
+    result: Tensor = compute(x, w, b, [top, bottom, left, right], form.groups)
     return result
 
 
@@ -119,6 +145,19 @@ def _grad_weight(x: Tensor, grad: Tensor, padding: list[int], groups: int) -> Te
     return winograd.grad_weight(x, grad, groups, _four(padding), TILE)
 
 
+@torch.library.custom_op("striate::conv3x3_bf16", mutates_args=(), device_types="cpu")
+def _conv_bf16(x: Tensor, w: Tensor, b: Tensor | None, padding: list[int], groups: int) -> Tensor:
+    bias = None if b is None else b.float()
+    return winograd.conv(x, winograd.pack_bf16(w.float(), groups, TILE_BF16), bias, _four(padding))
+
+
+@torch.library.custom_op("striate::conv3x3_bf16_grad_input", mutates_args=(), device_types="cpu")
+def _grad_input_bf16(grad: Tensor, w: Tensor, padding: list[int], groups: int) -> Tensor:
+    turned = _four([2 - p for p in padding])
+    return winograd.conv(grad, winograd.pack_transposed_bf16(w.float(), groups, TILE_BF16), None, turned)
+
+
+@_conv_bf16.register_fake
 @_conv.register_fake
 def _(x: Tensor, w: Tensor, b: Tensor | None, padding: list[int], groups: int) -> Tensor:
     top, bottom, left, right = padding
@@ -126,6 +165,7 @@ def _(x: Tensor, w: Tensor, b: Tensor | None, padding: list[int], groups: int) -
     return x.new_empty(size).contiguous(memory_format=torch.channels_last)
 
 
+@_grad_input_bf16.register_fake
 @_grad_input.register_fake
 def _(grad: Tensor, w: Tensor, padding: list[int], groups: int) -> Tensor:
     top, bottom, left, right = padding
@@ -145,17 +185,41 @@ def _setup(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None, list[int], int
 
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, w, *b = ctx.saved_tensors
-    top, bottom, left, right = ctx.padding
+    x, w = ctx.saved_tensors[:2]
     if torch.is_grad_enabled():
-        window = Window((3, 3), (1, 1), ((top, bottom), (left, right)), (1, 1), (1, 1))
-        form = ConvForm(window, ctx.groups, None, False)
-        grads = differentiable_again(lambda x, w, *b: aten.forward(form, x, w, b[0] if b else None), (x, w, *b), grad)
-        return *grads, *([] if b else [None]), None, None
+        return *_differentiable(ctx, grad), None, None
     grad_x = _grad_input(grad, w, ctx.padding, ctx.groups) if ctx.needs_input_grad[0] else None
     grad_w = _grad_weight(x, grad, ctx.padding, ctx.groups) if ctx.needs_input_grad[1] else None
-    grad_b = grad.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
-    return grad_x, grad_w, grad_b, None, None
+    return grad_x, grad_w, _grad_bias(ctx, grad), None, None
+
+
+def _differentiate_bf16(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, w, *b = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        return *_differentiable(ctx, grad), None, None
+    grad_x = _grad_input_bf16(grad, w, ctx.padding, ctx.groups) if ctx.needs_input_grad[0] else None
+    grad_w = None
+    if ctx.needs_input_grad[1]:
+        words = ([1, 1], ctx.padding[::2], [1, 1], False, [0, 0], ctx.groups, [False, True, False])
+        grad_w = torch.ops.aten.convolution_backward(grad, x, w.bfloat16(), None, *words)[1].to(w.dtype)
+    grad_b = _grad_bias(ctx, grad)
+    return grad_x, grad_w, None if grad_b is None else grad_b.to(b[0].dtype), None, None
+
+
+def _differentiable(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    """Return the gradients of images, weights and bias so that they can be differentiated once more."""
+    x, w, *b = ctx.saved_tensors
+    top, bottom, left, right = ctx.padding
+    form = ConvForm(Window((3, 3), (1, 1), ((top, bottom), (left, right)), (1, 1), (1, 1)), ctx.groups, None, False)
+
+    def forward(x: Tensor, w: Tensor, *b: Tensor) -> Tensor:
+        return aten.forward(form, x, w.to(x.dtype), b[0].to(x.dtype) if b else None)
+
+    return *differentiable_again(forward, (x, w, *b), grad), *([] if b else [None])
+
+
+def _grad_bias(ctx: Any, grad: Tensor) -> Tensor | None:
+    return grad.sum((0, 2, 3), dtype=torch.float32) if ctx.needs_input_grad[2] else None
 
 
 def _four(padding: list[int]) -> tuple[int, int, int, int]:
@@ -164,3 +228,4 @@ def _four(padding: list[int]) -> tuple[int, int, int, int]:
 
 
 _conv.register_autograd(_differentiate, setup_context=_setup)
+_conv_bf16.register_autograd(_differentiate_bf16, setup_context=_setup)

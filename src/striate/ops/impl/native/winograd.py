@@ -8,6 +8,7 @@ Images may be of bfloat16. Then the products are of float32, tiles of 4 x 4, or 
 """
 
 import ctypes
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -69,21 +70,35 @@ def pack(w: Tensor, groups: int, tile: int) -> Packed:
 def pack_bf16(w: Tensor, groups: int, tile: tuple[int, int]) -> Packed:
     """Transform the same kernels (of float32) for products of bfloat16: rounded once, after they were transformed."""
     outputs, inputs = w.shape[0] // groups, w.shape[1]
-    places, padded, even = (tile[0] + 2) * (tile[1] + 2), -(-outputs // panel()) * panel(), -(-inputs // 2) * 2
-    parts = []
-    for part in torch.tensor_split(w, groups):
-        parts.append(torch.empty(places * padded * even, dtype=torch.bfloat16, device="cpu"))
-        _pack_bf16(part, parts[-1], WeightShape(outputs, inputs, *w.stride()), *tile)
+    parts = (_packed_bf16(part, outputs, inputs, w.stride(), tile) for part in torch.tensor_split(w, groups))
     return Packed(tuple(parts), tile, inputs, outputs)
 
 
 def pack_transposed(w: Tensor, groups: int, tile: int) -> Packed:
     """Transform the same kernels for the gradient of the input: turned around, outputs and inputs exchanged."""
     outputs, inputs = w.shape[0] // groups, w.shape[1]
-    k, c, y, x = w.stride()
-    backwards = [part[:, :, 2:, 2:] for part in torch.tensor_split(w, groups)]  # from the kernel's last place on
-    parts = (_packed(part, inputs, outputs, (c, k, -y, -x), tile) for part in backwards)
+    parts = (_packed(part, inputs, outputs, strides, tile) for part, strides in _backwards(w, groups))
     return Packed(tuple(parts), (tile, tile), outputs, inputs)
+
+
+def pack_transposed_bf16(w: Tensor, groups: int, tile: tuple[int, int]) -> Packed:
+    """Transform them for the gradient of the input with products of bfloat16."""
+    outputs, inputs = w.shape[0] // groups, w.shape[1]
+    parts = (_packed_bf16(part, inputs, outputs, strides, tile) for part, strides in _backwards(w, groups))
+    return Packed(tuple(parts), tile, outputs, inputs)
+
+
+def _backwards(w: Tensor, groups: int) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+    """Return each group's kernels from their last place on, and the strides that lead back."""
+    k, c, y, x = w.stride()
+    return ((part[:, :, 2:, 2:], (c, k, -y, -x)) for part in torch.tensor_split(w, groups))
+
+
+def _packed_bf16(w: Tensor, outputs: int, inputs: int, strides: tuple[int, ...], tile: tuple[int, int]) -> Tensor:
+    places, padded, even = (tile[0] + 2) * (tile[1] + 2), -(-outputs // panel()) * panel(), -(-inputs // 2) * 2
+    result = torch.empty(places * padded * even, dtype=torch.bfloat16, device="cpu")
+    _pack_bf16(w, result, WeightShape(outputs, inputs, *strides), *tile)
+    return result
 
 
 def _packed(w: Tensor, outputs: int, inputs: int, strides: tuple[int, ...], tile: int) -> Tensor:
