@@ -48,9 +48,9 @@ class Load(NamedTuple):
 
 
 TRAINING = [
-    Load("vgg-a", 8),
-    Load("vgg-d", 4),
-    Load("alexnet", 32),
+    Load("vgg-a", 16),
+    Load("vgg-d", 8),
+    Load("alexnet", 64),
     Load("resnet-18", 16),
     Load("resnet-50", 8),
     Load("googlenet", 16),
