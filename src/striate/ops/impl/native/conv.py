@@ -175,7 +175,7 @@ def _(grad: Tensor, w: Tensor, padding: list[int], groups: int) -> Tensor:
 
 @_grad_weight.register_fake
 def _(x: Tensor, grad: Tensor, padding: list[int], groups: int) -> Tensor:
-    return x.new_empty((grad.shape[1], x.shape[1] // groups, 3, 3))
+    return x.new_empty((grad.shape[1], x.shape[1] // groups, 3, 3)).contiguous(memory_format=torch.channels_last)
 
 
 def _setup(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None, list[int], int], output: Tensor) -> None:

@@ -240,7 +240,7 @@ void winograd_pack(const float* w, Number* packed, const WeightShape& ws, int th
   });
 }
 
-// The gradient of the weights, G^T [sum over tiles of (B^T d B)^T (A g A^T)] G, as 3 x 3 x C x K.
+// The gradient of the weights, G^T [sum over tiles of (B^T d B)^T (A g A^T)] G, as K x 3 x 3 x C.
 // The tiles are summed in parts, and these sums are added in the end, so that a thread can sum a part by itself: then no
 // tile goes from one core's cache to another's. Where threads outnumber parts they share each step of each part.
 template <int M>
@@ -291,24 +291,32 @@ void winograd_grad_weight(const float* x, const float* grad_y, float* grad_w, co
     sum_tiles(first_of(part), first_of(part + 1), alone ? own.floats(memory) : sums + parts * A * A * plane,
               sums + part * A * A * plane, alone ? 1 : threads);
   });
-  parallel_for(s.in_channels, even_grain(s.in_channels, threads, 1), threads, [=, &s](int64_t begin, int64_t end) {
-    for (int64_t c = begin; c < end; ++c) {
-      for (int64_t k = 0; k < s.out_channels; k += kLanes) {
-        Floats half[3][A] = {};
-        for (int a = 0; a < A; ++a)
-          for (int b = 0; b < A; ++b) {
-            Floats sum = {};
-            for (int64_t part = 0; part < parts; ++part)
-              sum += load(sums + (part * A * A + a * A + b) * plane + c * k_padded + k);
-            for (int i = 0; i < 3; ++i) half[i][b] += Winograd<M>::kG[a][i] * sum;
-          }
-        for (int i = 0; i < 3; ++i)
-          for (int j = 0; j < 3; ++j) {
-            Floats value = {};
-            for (int b = 0; b < A; ++b) value += Winograd<M>::kG[b][j] * half[i][b];
-            store_first(grad_w + ((i * 3 + j) * s.in_channels + c) * s.out_channels + k, value, s.out_channels - k);
-          }
-      }
+  const int64_t vectors = (s.in_channels + kLanes - 1) / kLanes;  // of input channels, turned into rows in the end
+  parallel_for(vectors, 1, threads, [=, &s](int64_t vector, int64_t) {
+    const int64_t first = vector * kLanes, inputs = s.in_channels - first < kLanes ? s.in_channels - first : kLanes;
+    for (int64_t panel = 0; panel < s.out_channels; panel += kPanel) {
+      Floats values[kColumnVectors][9][kLanes] = {};  // vector of output channels, place, input channel
+      for (int64_t c = 0; c < inputs; ++c)
+        for (int v = 0; v < kColumnVectors; ++v) {
+          const float* const from = sums + (first + c) * k_padded + panel + v * kLanes;
+          Floats half[3][A] = {};
+          for (int a = 0; a < A; ++a)
+            for (int b = 0; b < A; ++b) {
+              Floats sum = {};
+              for (int64_t part = 0; part < parts; ++part) sum += load(from + (part * A * A + a * A + b) * plane);
+              for (int i = 0; i < 3; ++i) half[i][b] += Winograd<M>::kG[a][i] * sum;
+            }
+          for (int i = 0; i < 3; ++i)
+            for (int j = 0; j < 3; ++j)
+              for (int b = 0; b < A; ++b) values[v][i * 3 + j][c] += Winograd<M>::kG[b][j] * half[i][b];
+        }
+      for (int64_t k = panel; k < s.out_channels && k < panel + kPanel; k += kLanes)
+        for (int place = 0; place < 9; ++place) {
+          Floats (&rows)[kLanes] = values[(k - panel) / kLanes][place];
+          transpose(rows);
+          for (int64_t o = 0; o < kLanes && k + o < s.out_channels; ++o)
+            store_first(grad_w + ((k + o) * 9 + place) * s.in_channels + first, rows[o], inputs);
+        }
     }
   });
 }

@@ -8,6 +8,7 @@ Images may be of bfloat16. Then the products are of float32, tiles of 4 x 4, or 
 """
 
 import ctypes
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ _CACHE = 768 * 1024  # bytes of transformed tiles that one thread works on: most
 _SHARED_CACHE = 8 * 1024 * 1024  # bytes of transformed tiles that all threads share
 _MOST_PARTS = 8  # in which the gradient of the weights is summed
 _MOST_SUMS = 24 * 1024 * 1024  # bytes of their sums
+_NEAR_SUMS = 4 * 1024 * 1024  # bytes of a part's sums that are read and written again and again at little cost
+_CHUNKS = 32 * 1024 * 1024  # bytes of the transformed tiles that are else summed at a time, of all parts together
 _LARGEST_IN_BLOCKS = 4 * 256 * 256  # bytes of channels x channels: larger ones are not read again for each block
 
 
@@ -149,15 +152,20 @@ def conv(
 
 
 def grad_weight(x: Tensor, grad: Tensor, groups: int, padding: tuple[int, int, int, int], tile: int) -> Tensor:
-    """Return the gradient of the weights of a convolution of x for `grad` at its outputs, P x D/groups x 3 x 3."""
+    """Return the gradient of the weights of a convolution of x for `grad` at its outputs, P x D/groups x 3 x 3.
+
+    It is channels last, as images and weights are in training: what adds it up copies nothing.
+    """
     x, grad = as_channels_last(x), as_channels_last(grad)
     inputs, outputs = x.shape[1] // groups, grad.shape[1] // groups
-    result = empty(groups, 3, 3, inputs, outputs)
-    parts, chunk = _shares(inputs, outputs, tile)
+    result = empty_images(groups * outputs, inputs, 3, 3)
+    tiles = grad.shape[0] * math.prod(-(-n // tile) for n in grad.shape[2:])
+    parts, chunk = _shares(inputs, outputs, tile, tiles)
     for group in range(groups):
         shape = _shape(x, grad, inputs, outputs, padding)
-        _grad_weight(x[:, group * inputs :], grad[:, group * outputs :], result[group], shape, tile, chunk, parts)
-    return result.permute(0, 4, 3, 1, 2).reshape(groups * outputs, inputs, 3, 3)
+        own = result[group * outputs :]
+        _grad_weight(x[:, group * inputs :], grad[:, group * outputs :], own, shape, tile, chunk, parts)
+    return result
 
 
 def _shape(x: Tensor, y: Tensor, inputs: int, outputs: int, padding: tuple[int, int, int, int]) -> ConvShape:
@@ -173,13 +181,17 @@ def _pieces(inputs: int, outputs: int, tile: tuple[int, int], itemsize: int) -> 
     return 0, _even(_SHARED_CACHE * 2 // tile_bytes, 96, 1536)
 
 
-def _shares(inputs: int, outputs: int, tile: int) -> tuple[int, int]:
-    """Return (in how many parts the gradient of the weights is summed, tiles of a chunk), whatever the threads."""
+def _shares(inputs: int, outputs: int, tile: int, tiles: int) -> tuple[int, int]:
+    """Return (in how many parts the gradient of the weights is summed, tiles of a chunk), whatever the threads.
+
+    Each chunk reads and writes its part's sums: where these do not stay in a cache, chunks are few and large.
+    """
     tile_bytes, sums = 4 * (tile + 2) ** 2 * (inputs + outputs), 4 * (tile + 2) ** 2 * inputs * outputs
-    parts = min(_MOST_PARTS, _MOST_SUMS // sums)
-    if parts > 1:
-        return parts, _even(2 * _CACHE // tile_bytes, 48, 1536)
-    return 1, _even(_SHARED_CACHE // tile_bytes, 96, 1536)
+    parts = max(1, min(_MOST_PARTS, _MOST_SUMS // sums))
+    chunk_bytes = 2 * _CACHE if sums <= _NEAR_SUMS else _CHUNKS // parts
+    most = max(48, min(1536, chunk_bytes // tile_bytes))
+    in_part = -(-tiles // parts)
+    return parts, -(-in_part // max(1, -(-in_part // most)))
 
 
 def _even(tiles: int, least: int, most: int) -> int:
