@@ -53,20 +53,21 @@ def test_weight_decay_spares_biases_and_norms_unless_told(name: str, decay_all: 
 
 
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "adamw"])
-def test_small_networks_take_all_operations_of_a_step_in_one_pass(name: str) -> None:
-    """Parameters that are contiguous float32; the steps are those of float64, and another layout has its own."""
+def test_all_operations_of_a_step_are_taken_in_one_pass(name: str) -> None:
+    """Of float32, contiguous or channels last, whatever the layout of a gradient; the steps are those of float64."""
     nesterov = name == "nesterov"
     kind = "sgd" if nesterov else name
     options = OptimizerOptions(kind, lr=0.01, nesterov=nesterov, weight_decay=0.1)  # type: ignore[arg-type]
     model, exact, other = network(torch.float32), network(), network(torch.float32)
     other.to(memory_format=torch.channels_last)
     optimizers = [make_optimizer(options, each) for each in (model, exact, other)]
-    assert [bool(optimizer.defaults["fused"]) for optimizer in optimizers] == [True, False, False]
-    for _ in range(5):
+    assert [bool(optimizer.defaults["fused"]) for optimizer in optimizers] == [True, False, True]
+    for turn in range(5):
         for each in zip(*(each.parameters() for each in (model, exact, other)), strict=True):
             gradient = torch.randn_like(each[0])
             for p in each:
                 p.grad = torch.empty_like(p).copy_(gradient)  # in the parameter's own layout, as autograd has it
+                p.grad = p.grad.contiguous() if turn == 3 else p.grad
         for optimizer in optimizers:
             optimizer.step()
     for p, q, r in zip(model.parameters(), exact.parameters(), other.parameters(), strict=True):
@@ -74,18 +75,20 @@ def test_small_networks_take_all_operations_of_a_step_in_one_pass(name: str) -> 
         torch.testing.assert_close(r.double(), q, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adamw"])
-def test_the_state_goes_over_as_tensors(name: str, dtype: torch.dtype) -> None:
+def test_the_state_goes_over_as_tensors(name: str, dtype: torch.dtype, layout: torch.memory_format) -> None:
+    """Contiguous ones, as a file has them."""
     options = OptimizerOptions(name, lr=0.01, momentum=0.9, weight_decay=0.1, decay_all=True)  # type: ignore[arg-type]
-    whole, first, second = network(dtype), network(dtype), network(dtype)
+    whole, first, second = (network(dtype).to(memory_format=layout) for _ in range(3))  # type: ignore[call-overload]
     a, b, c = (make_optimizer(options, model) for model in (whole, first, second))
     for _ in range(4):
         step(whole, a)
     for _ in range(2):
         step(first, b)
     second.load_state_dict(first.state_dict())
-    load_state_tensors(c, state_tensors(b))
+    load_state_tensors(c, {key: value.contiguous() for key, value in state_tensors(b).items()})
     for _ in range(2):
         step(second, c)
     assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), second.parameters(), strict=True))

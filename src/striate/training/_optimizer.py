@@ -21,14 +21,18 @@ def make_optimizer(options: OptimizerOptions, model: nn.Module) -> torch.optim.O
         for p in trainable:
             if decayed == (p.ndim >= 2 or options.decay_all):
                 groups.setdefault((scale[p], decayed), []).append(p)
-    return _optimizer(
+    in_one = all(p.is_cpu and p.dtype == torch.float32 and _is_dense(p) for p in trainable)
+    made = _optimizer(
         options,
         [
             {"params": own, "weight_decay": options.weight_decay if decayed else 0.0, "scale": part}
             for (part, decayed), own in groups.items()
         ],
-        fused=all(p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous() for p in trainable),
+        fused=in_one,
     )
+    if in_one:
+        made.register_step_pre_hook(_lay_out_gradients)
+    return made
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -50,6 +54,22 @@ def _optimizer(options: OptimizerOptions, groups: list[dict[str, Any]], *, fused
     return torch.optim.SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, fused=in_one)
 
 
+def _is_dense(p: Tensor) -> bool:
+    return p.is_contiguous() or (p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last))
+
+
+def _lay_out_gradients(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """Bring gradients into their parameters' layout: PyTorch's fused step pairs numbers as they lie in memory."""
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            if p.grad is not None and p.grad.stride() != p.stride():
+                p.grad = _laid_out(p.grad, p)
+
+
+def _laid_out(x: Tensor, like: Tensor) -> Tensor:
+    return torch.empty_strided(like.shape, like.stride(), dtype=x.dtype, device=x.device).copy_(x)
+
+
 def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the optimiser's state as "parameter index.name" -> tensor; settings come from the recipe instead."""
     return {
@@ -62,8 +82,10 @@ def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def load_state_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put `state_tensors`' dictionary back into a fresh optimiser of the same recipe and model."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
+        like = parameters[int(index)]
+        state.setdefault(int(index), {})[name] = _laid_out(value, like) if value.shape == like.shape else value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
