@@ -54,7 +54,7 @@ def _text(here: "Machine", chosen: "Runtime") -> str:
         ("kernels", f"built, {here.native}" if here.native else "not built"),
         (
             "one core",
-            f"{rates.f32:.0f} GFLOP/s in float32 ({rates.f32_onednn:.0f} by oneDNN), "
+            f"{rates.f32:.0f} GFLOP/s in float32, "
             + (f"{rates.bf16:.0f} in bfloat16" if rates.bf16 else "no instructions for bfloat16"),
         ),
     ]

@@ -13,7 +13,7 @@ from striate.runtime._runtime import Precision, Runtime, require_possible
 # measured with LeNet-5 (0.3 million products a picture: no gain) and small convnets (1.1 million: 1.3 times as fast)
 BF16_PRODUCTS = 1_000_000
 _BF16_GAIN = 1.3  # bfloat16 is chosen where it multiplies at least so many times as fast as float32
-_ONEDNN_GAIN = 1.15  # the same for oneDNN's products of float32
+_ONEDNN_GAIN = 1.15  # the same for oneDNN's dense layers in float32
 
 
 @dataclass(frozen=True)
@@ -188,11 +188,11 @@ def _linear(options: RuntimeOptions, here: Machine, reasons: dict[str, str]) -> 
     if options.onednn_linear is not None:
         reasons["linear"] = "as asked for"
         return "onednn" if options.onednn_linear else "aten"
-    if not here.rates.f32_onednn:
+    if not here.rates.onednn_gain:
         reasons["linear"] = "PyTorch has no oneDNN here"
         return "aten"
-    gain = here.rates.f32_onednn / here.rates.f32
-    reasons["linear"] = f"oneDNN multiplies {gain:.1f} times as fast as torch.mm here, in float32"
+    gain = here.rates.onednn_gain
+    reasons["linear"] = f"oneDNN computes a dense layer {gain:.1f} times as fast as torch.mm here, in float32"
     return "onednn" if gain >= _ONEDNN_GAIN else "aten"
 
 

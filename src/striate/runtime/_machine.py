@@ -19,6 +19,7 @@ from striate.files import write_json
 FEATURES = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
 BF16_FEATURES = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _SIDE = 768  # of the matrices that are timed: a second-level cache's worth, 0.9 GFLOP
+_DENSE = (16, 2048, 2048)  # rows, inputs and outputs of the dense layer that is timed: 16 MiB of weights
 _REPEATS = 5
 
 
@@ -27,7 +28,7 @@ class Rates:
     """How fast one core multiplies matrices, in GFLOP/s (a multiplication and an addition are 2 FLOP)."""
 
     f32: float  # torch.mm
-    f32_onednn: float  # the same product by oneDNN; 0 where PyTorch has no such operator
+    onednn_gain: float  # how many times as fast oneDNN computes a dense layer as torch.mm; 0 where PyTorch has none
     bf16: float  # torch.mm; 0 where the processor has no instructions for it
 
 
@@ -93,7 +94,7 @@ def _rates() -> Rates:
     path = _cache_file()
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        rates = Rates(**{name: float(stored[name]) for name in ("f32", "f32_onednn", "bf16")})
+        rates = Rates(**{name: float(stored[name]) for name in ("f32", "onednn_gain", "bf16")})
         if rates.f32 > 0 and (rates.bf16 > 0 or not _multiplies_bf16()):
             return rates
     except (OSError, ValueError, KeyError, TypeError):  # not there, damaged, or of another version: measured anew
@@ -112,12 +113,14 @@ def measure() -> Rates:
         generator = torch.Generator().manual_seed(0)
         a, b = (torch.randn(_SIDE, _SIDE, generator=generator) for _ in range(2))
         half = a.bfloat16(), b.bfloat16()
+        rows, inputs, outputs = _DENSE
+        x, w = torch.randn(rows, inputs, generator=generator), torch.randn(outputs, inputs, generator=generator)
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             return Rates(
                 f32=_rate(lambda: torch.mm(a, b)),
-                f32_onednn=_rate(lambda: _onednn(a, b)) if _has_onednn() else 0.0,
+                onednn_gain=_gain(lambda: torch.mm(x, w.t()), lambda: _onednn(x, w)) if _has_onednn() else 0.0,
                 bf16=_rate(lambda: torch.mm(*half)) if _multiplies_bf16() else 0.0,  # emulated it takes seconds
             )
         finally:
@@ -126,12 +129,19 @@ def measure() -> Rates:
 
 def _rate(multiply: Callable[[], object]) -> float:
     multiply()
-    times = []
-    for _ in range(_REPEATS):
-        began = time.thread_time()
-        multiply()
-        times.append(time.thread_time() - began)
-    return round(2 * _SIDE**3 / max(min(times), 1e-6) / 1e9, 1)
+    return round(2 * _SIDE**3 / min(_seconds(multiply) for _ in range(_REPEATS)) / 1e9, 1)
+
+
+def _gain(slow: Callable[[], object], fast: Callable[[], object]) -> float:
+    """Return the ratio of their times, called in turn."""
+    pairs = [(_seconds(slow), _seconds(fast)) for _ in range(1 + 3 * _REPEATS)][1:]
+    return round(min(pair[0] for pair in pairs) / min(pair[1] for pair in pairs), 2)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.thread_time()
+    call()
+    return max(time.thread_time() - began, 1e-6)
 
 
 def _has_onednn() -> bool:
