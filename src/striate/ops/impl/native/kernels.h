@@ -101,6 +101,8 @@ struct SmallShape {
          (x, grad_y, grad_x, pixels, channels, size, alpha, k, threads))                                              \
   KERNEL(max_pool_forward, (const float* x, float* y, uint8_t* taps, const PoolShape* shape, int threads),             \
          (x, y, taps, shape, threads))                                                                                \
+  KERNEL(max_pool_forward_values, (const float* x, float* y, const PoolShape* shape, int threads),                     \
+         (x, y, shape, threads))                                                                                      \
   KERNEL(max_pool_forward_bf16, (const Bfloat16* x, Bfloat16* y, const PoolShape* shape, int threads),                \
          (x, y, shape, threads))                                                                                      \
   KERNEL(max_pool_forward_bf16_taps,                                                                                  \
