@@ -1,7 +1,4 @@
-"""Maximum pooling over images by `max_pool.h`: channels innermost, one byte for the place of each maximum.
-
-Of bfloat16 without gradients: no places are kept.
-"""
+"""Maximum pooling over images by `max_pool.h`: channels innermost, a byte for the place of each maximum if need be."""
 
 import ctypes
 from typing import Any
@@ -15,15 +12,19 @@ from striate.ops.impl.aten import max_pool as aten
 from striate.ops.impl.native.library import (
     as_channels_last,
     channels_last,
+    differentiable,
     differentiable_again,
+    direct,
     empty_images,
     kernel,
     older_than_sources,
+    past_dispatcher,
     unusable,
     wide_vectors,
 )
 
 _forward = kernel("max_pool_forward", "ttts")
+_forward_values = kernel("max_pool_forward_values", "tts")
 _forward_bf16 = kernel("max_pool_forward_bf16", "tts")
 _forward_bf16_taps = kernel("max_pool_forward_bf16_taps", "ttts")
 _backward = kernel("max_pool_backward", "ttts")
@@ -55,7 +56,7 @@ def supports(form: MaxPoolForm, x: Tensor) -> str | None:
     """Return None, or why the kernel does not compute this."""
     if reason := unusable(x, dtypes=(torch.float32, torch.bfloat16)):
         return reason
-    if x.dtype == torch.bfloat16 and (reason := older_than_sources("max_pool_forward_bf16", "max_pool_backward_bf16")):
+    if reason := older_than_sources("max_pool_forward_values", "max_pool_forward_bf16", "max_pool_backward_bf16"):
         return reason
     if x.ndim != 4 or not channels_last(x):
         return "a memory layout other than channels last (images N x C x H x W)"
@@ -85,12 +86,12 @@ def forward(form: MaxPoolForm, x: Tensor) -> Tensor:
     low = [padding[0] for padding in window.padding]
     outputs = output_size(x.shape[2:], window, ceil=form.ceil)
     words = [*window.kernel, *window.stride, *low, *window.dilation]
-    graded = torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad)
-    if x.dtype == torch.bfloat16 and not graded:  # whole registers of bfloat16, the places are not asked for
+    if direct(x) and not (torch.is_grad_enabled() and x.requires_grad):  # the places are not asked for
         values = empty_images(*x.shape[:2], *outputs, dtype=x.dtype)
-        _forward_bf16(x, values, pool_shape(x.shape, (outputs[0], outputs[1]), words))
+        compute = _forward_bf16 if x.dtype == torch.bfloat16 else _forward_values
+        compute(x, values, pool_shape(x.shape, (outputs[0], outputs[1]), words))
     else:
-        values = _max_pool(x, words, list(outputs), _high(window), form.ceil)[0]
+        values = _differentiable(x, words, list(outputs), _high(window), form.ceil)[0]
     return values
 
 
@@ -98,8 +99,7 @@ def _high(window: Window) -> list[int]:
     return [high for _, high in window.padding]
 
 
-@torch.library.custom_op("striate::max_pool", mutates_args=(), device_types="cpu")
-def _max_pool(x: Tensor, window: list[int], outputs: list[int], high: list[int], ceil: bool) -> tuple[Tensor, Tensor]:
+def _compute(x: Tensor, window: list[int], outputs: list[int], high: list[int], ceil: bool) -> tuple[Tensor, Tensor]:
     x = as_channels_last(x)
     values = empty_images(*x.shape[:2], *outputs, dtype=x.dtype)
     taps = torch.empty_like(values, dtype=torch.uint8)
@@ -108,14 +108,20 @@ def _max_pool(x: Tensor, window: list[int], outputs: list[int], high: list[int],
     return values, taps
 
 
-@torch.library.custom_op("striate::max_pool_backward", mutates_args=(), device_types="cpu")
-def _max_pool_backward(grad: Tensor, taps: Tensor, height: int, width: int, window: list[int]) -> Tensor:
+def _compute_backward(grad: Tensor, taps: Tensor, height: int, width: int, window: list[int]) -> Tensor:
     grad = as_channels_last(grad)
     n, c, *outputs = grad.shape
     result = empty_images(n, c, height, width, dtype=grad.dtype)
     compute = _backward_bf16 if grad.dtype == torch.bfloat16 else _backward
     compute(grad, taps, result, pool_shape(result.shape, (outputs[0], outputs[1]), window))
     return result
+
+
+_max_pool = torch.library.custom_op("striate::max_pool", mutates_args=(), device_types="cpu")(_compute)
+_max_pool_backward = torch.library.custom_op("striate::max_pool_backward", mutates_args=(), device_types="cpu")(
+    _compute_backward
+)
+_backward_of = past_dispatcher(_max_pool_backward, _compute_backward)
 
 
 @_max_pool.register_fake
@@ -141,7 +147,7 @@ def _differentiate(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | N
     x, taps = ctx.saved_tensors
     if torch.is_grad_enabled():
         return *differentiable_again(lambda x: aten.forward(_form(ctx), x), (x,), grad), None, None, None, None
-    return _max_pool_backward(grad, taps, x.shape[2], x.shape[3], ctx.window), None, None, None, None
+    return _backward_of(grad, taps, x.shape[2], x.shape[3], ctx.window), None, None, None, None
 
 
 def _form(ctx: Any) -> MaxPoolForm:
@@ -151,3 +157,4 @@ def _form(ctx: Any) -> MaxPoolForm:
 
 
 _max_pool.register_autograd(_differentiate, setup_context=_setup)
+_differentiable = differentiable(_max_pool, _compute, _setup, _differentiate)
