@@ -321,11 +321,21 @@ def test_preferred_it_computes_where_it_pays():
 
 @pytest.mark.parametrize("name", library.instruction_sets())
 def test_preferred_pooling_computes_where_it_pays(name):
-    """Where vectors have 16 floats and windows 9 places; asked for by name it computes all."""
-    x = images(1, 8, 6, 6)
+    """Small windows of many values, of which it needs more for gradients; asked for by name it computes all."""
+    x, few = images(1, 16, 64, 64), images(1, 16, 63, 64)
+    thin, wanted = images(1, 15, 80, 80), x.clone(memory_format=LAST).requires_grad_()
+    enough = images(8, 32, 64, 64).requires_grad_()
     with library.use_instruction_set(name), ops.prefer(max_pool="native"):
-        large, small = (ops.explain_dispatch("max_pool", x, size)["native"] for size in (3, 2))
-    wide = name == "avx512"
-    slow = "passed over: processors without AVX-512, where it is not faster"
-    assert large == ("taken" if wide else slow)
-    assert small == ("passed over: windows of fewer than 9 positions, where it is not faster" if wide else slow)
+        found = [ops.explain_dispatch("max_pool", x, 3)["native"] for x in (x, few, thin, wanted, enough)]
+        large = ops.explain_dispatch("max_pool", x, 4)["native"]
+        with torch.no_grad():
+            assert ops.explain_dispatch("max_pool", wanted, 3)["native"] == found[0]
+    if name == "plain":
+        assert {*found, large} == {"passed over: processors without AVX2, with which it was not measured"}
+        return
+    slow, least = "passed over: fewer than", 2**19 if name == "avx512" else 2**20
+    end = "where it is not faster"
+    assert found[:2] == ["taken", f"{slow} 65536 values of the input, {end}"]
+    assert found[2] == f"{slow} 16 channels, {end}"
+    assert found[3:] == [f"{slow} {least} values of the input, {end}", "taken"]
+    assert large == f"passed over: windows of more than 9 positions, {end}"

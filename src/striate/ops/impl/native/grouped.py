@@ -35,6 +35,7 @@ _depthwise_gradients = kernel("depthwise_conv_gradients", "tttttsi")
 _SIZES = (1, 2, 4, 8)  # channels of a group; 16 are faster as matrix products
 _WIDEST = 16  # floats of the widest vector: rows of weights are padded to a multiple
 _FASTER_SIZE = 2**17  # values of the input: below, a call costs more than what is computed
+_FASTER_CHANNELS = 32
 _MOST_PIECES = 16  # in which the gradient of the weights is summed
 
 
@@ -67,12 +68,23 @@ def supports(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | No
     return None if channels_last(x) else "a memory layout other than channels last (images N x C x H x W)"
 
 
-def pays(_form: ConvForm, x: Tensor, w: Tensor, _b: Tensor | None) -> str | None:
+def pays(form: ConvForm, x: Tensor, w: Tensor, _b: Tensor | None) -> str | None:
     """Return None where a training step is known to be faster than PyTorch's, else why not."""
-    if w.shape[1] == 1:
-        return "depthwise convolution, where it is not faster"  # measured with gradients: 0.6 to 1.2 times
+    if w.shape[1] == 1 and (reason := _depthwise_loses(form, x, w)):
+        return reason
     if x.numel() < _FASTER_SIZE:
         return f"fewer than {_FASTER_SIZE} values of the input, where it is not faster"
+    return None
+
+
+def _depthwise_loses(form: ConvForm, x: Tensor, w: Tensor) -> str | None:
+    """Return None where depthwise convolution is faster, else why not: it wins by computing both gradients together."""
+    if form.window.stride != (1, 1):
+        return "depthwise convolution of stride 2, where it is not faster"  # 0.7 to 0.9 times
+    if not (torch.is_grad_enabled() and x.requires_grad and w.requires_grad):
+        return "depthwise convolution without gradients, where it is not faster"  # 0.7 to 1.2 times
+    if len(w) < _FASTER_CHANNELS:  # 0.9 to 1.1 times, with more channels 1.1 to 1.7
+        return f"depthwise convolution of fewer than {_FASTER_CHANNELS} channels, where it is not faster"
     return None
 
 

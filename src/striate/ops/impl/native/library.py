@@ -161,12 +161,6 @@ def unusable(*tensors: Tensor | None, dtypes: tuple[torch.dtype, ...] = (torch.f
 
 
 @constant
-def wide_vectors() -> bool:
-    """Whether the kernels in use compute with vectors of 16 floats."""
-    return instruction_set() == "avx512"
-
-
-@constant
 def _built() -> bool:
     return library() is not None
 

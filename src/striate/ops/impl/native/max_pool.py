@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from striate.geometry import Window, output_size
+from striate.ops._constant import constant
 from striate.ops._max_pool import MaxPoolForm
 from striate.ops.impl.aten import max_pool as aten
 from striate.ops.impl.native.library import (
@@ -16,11 +17,11 @@ from striate.ops.impl.native.library import (
     differentiable_again,
     direct,
     empty_images,
+    instruction_set,
     kernel,
     older_than_sources,
     past_dispatcher,
     unusable,
-    wide_vectors,
 )
 
 _forward = kernel("max_pool_forward", "ttts")
@@ -30,8 +31,11 @@ _forward_bf16_taps = kernel("max_pool_forward_bf16_taps", "ttts")
 _backward = kernel("max_pool_backward", "ttts")
 _backward_bf16 = kernel("max_pool_backward_bf16", "ttts")
 _MOST_TAPS = 255
-_FASTER_TAPS = 9  # measured with gradients and AVX-512: 1.0 to 1.5 times as fast, 2 x 2 not; with AVX2 0.6 to 0.8 times
-_FASTER_CHANNELS = 32  # of bfloat16: a whole register; with gradients 1.3 to 2.4 times as fast, fewer lose up to a half
+_FASTER_TAPS = 9  # measured with gradients: of more 0.6 to 1.0 times as fast
+_FASTER_CHANNELS = {torch.float32: 16, torch.bfloat16: 32}  # a whole register; of fewer down to 0.4 times
+# values of the input without gradients and with: below, a call costs more than what is computed; above, with gradients
+# 1.1 to 1.9 times as fast with AVX-512, 1.0 to 1.4 times with AVX2, without gradients 1.2 to 3.8 times
+_FASTER_SIZES = {"avx512": (2**16, 2**19), "avx2": (2**16, 2**20)}
 
 
 class PoolShape(ctypes.Structure):
@@ -70,14 +74,20 @@ def supports(form: MaxPoolForm, x: Tensor) -> str | None:
 
 def pays(form: MaxPoolForm, x: Tensor) -> str | None:
     """Return None where a training step is known to be faster than PyTorch's, else why not."""
-    if not wide_vectors():
-        return "processors without AVX-512, where it is not faster"
-    if x.dtype == torch.bfloat16:
-        few = x.shape[1] < _FASTER_CHANNELS
-        return f"fewer than {_FASTER_CHANNELS} channels of bfloat16, where it is not faster" if few else None
-    if form.window.kernel[0] * form.window.kernel[1] < _FASTER_TAPS:
-        return f"windows of fewer than {_FASTER_TAPS} positions, where it is not faster"
-    return None
+    fewest = _fewest_values(torch.is_grad_enabled() and x.requires_grad)
+    if fewest is None:
+        return "processors without AVX2, with which it was not measured"
+    if form.window.kernel[0] * form.window.kernel[1] > _FASTER_TAPS:
+        return f"windows of more than {_FASTER_TAPS} positions, where it is not faster"
+    if x.shape[1] < (channels := _FASTER_CHANNELS[x.dtype]):
+        return f"fewer than {channels} channels, where it is not faster"
+    return f"fewer than {fewest} values of the input, where it is not faster" if x.numel() < fewest else None
+
+
+@constant  # torch.compile does not look into the extension
+def _fewest_values(gradients: bool) -> int | None:
+    sizes = _FASTER_SIZES.get(instruction_set() or "")
+    return None if sizes is None else sizes[gradients]
 
 
 def forward(form: MaxPoolForm, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from striate.ops.impl.native.library import (
 
 _forward = kernel("scaled_tanh_forward", "ttiff")
 _backward = kernel("scaled_tanh_backward", "tttiff")
-_FEWEST = 2**15  # elements; measured with gradients: below, calling it takes longer than computing
+_FEWEST = 2**13  # elements; measured with gradients: below, calling it takes longer than computing
 
 
 def supports(form: ScaledTanhForm, x: Tensor) -> str | None:
