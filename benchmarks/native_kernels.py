@@ -2,9 +2,10 @@
 
     python benchmarks/native_kernels.py --write docs/performance.md
 
-Both ways are called in turn, so that a spell of a busy machine falls on both; medians of wall time. Images are channels
-last, the layout in which PyTorch is fastest. A ratio above 1 says how many times faster the kernel is. How a processor
-with AVX2 only would fare, as far as one with more can tell:
+Both ways are called in turn, so that a spell of a busy machine falls on both; medians of wall time. Freed memory is
+kept (`striate.runtime.memory_kept`), as in training: else both ways would wait for pages from the system, which says
+nothing of kernels. Images are channels last, the layout in which PyTorch is fastest. A ratio above 1 says how many
+times faster the kernel is. How a processor with AVX2 only would fare, as far as one with more can tell:
 
     ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/native_kernels.py --instruction-set avx2
 
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from sections import machine, markdown_table, versions, write_record, write_section
@@ -28,6 +29,7 @@ from torch import Tensor
 from striate import ops
 from striate.ops.impl.native import conv as native
 from striate.ops.impl.native import library
+from striate.runtime import can_keep, memory_kept
 
 SECONDS = 0.35  # for each row, once both ways are warm
 LENET = [[(d - p) % 6 < 3 + p // 6 for d in range(6)] for p in range(12)]  # LeCun et al. 1998, table I
@@ -72,7 +74,9 @@ def convolutions() -> Iterator[Case]:
         yield Case("conv", title, lambda x, w, impl: ops.conv(x, w, padding=1, impl=impl), operands)
     for channels, group, side, stride, batch in (
         (64, 1, 56, 1, 4),
+        (128, 1, 28, 1, 8),
         (512, 1, 14, 1, 8),
+        (64, 1, 56, 2, 4),
         (256, 2, 28, 1, 4),
         (128, 4, 56, 1, 4),
         (256, 8, 28, 1, 4),
@@ -133,7 +137,7 @@ def transposed() -> Iterator[Case]:
 
 def deformable() -> Iterator[Case]:
     """Modulated 3 x 3 kernels, offsets of about a pixel."""
-    for channels, side, batch in ((64, 28, 4), (256, 14, 4), (512, 7, 8)):
+    for channels, side, batch in ((64, 56, 8), (64, 28, 4), (256, 14, 4), (512, 7, 8)):
         places = (images(batch, 18, side, side), images(batch, 9, side, side).sigmoid())
         operands = (images(batch, channels, side, side), places[0], images(channels, channels, 3, 3), places[1])
 
@@ -144,23 +148,34 @@ def deformable() -> Iterator[Case]:
 
 
 def others() -> Iterator[Case]:
-    """Pooling, normalisation, activation."""
-    for channels, side, kernel in ((96, 55, 3), (64, 112, 3), (64, 56, 2)):
-        operands = (images(4, channels, side, side),)
-        title = f"{kernel} x {kernel}, stride 2, {channels} channels, {side} x {side}"
+    """Pooling, normalisation, activation, of sizes in AlexNet, GoogLeNet, ResNet, VGG and LeNet-5."""
+    for channels, side, batch, words in (
+        (96, 55, 4, {"kernel": 3, "stride": 2}),
+        (256, 27, 8, {"kernel": 3, "stride": 2}),
+        (64, 112, 4, {"kernel": 3, "stride": 2, "padding": 1}),
+        (64, 112, 16, {"kernel": 3, "stride": 2, "padding": 1}),
+        (192, 28, 8, {"kernel": 3, "stride": 1, "padding": 1}),
+        (64, 224, 2, {"kernel": 2, "stride": 2}),
+        (64, 56, 4, {"kernel": 2, "stride": 2}),
+        (512, 14, 8, {"kernel": 2, "stride": 2}),
+        (6, 28, 128, {"kernel": 2, "stride": 2}),
+    ):
+        x = images(batch, channels, side, side)
+        size = f"{words['kernel']} x {words['kernel']}"
+        title = f"{size}, stride {words['stride']}, {channels} channels, {side} x {side}, batch {batch}"
 
-        def pool(x: Tensor, impl: str, *, kernel: int = kernel) -> Tensor:
-            return ops.max_pool(x, kernel, stride=2, impl=impl)
+        def pool(x: Tensor, impl: str, *, words: dict[str, Any] = words) -> Tensor:
+            return ops.max_pool(x, **words, impl=impl)
 
-        yield Case("max_pool", title, pool, operands)
-        yield Case("max_pool, bf16", title, pool, tuple(x.bfloat16() for x in operands), gradients=False)
-    for size in (2**15, 2**20):
-        operands = (torch.randn(size),)
-        yield Case("scaled_tanh", f"{size} elements", lambda x, impl: ops.scaled_tanh(x, impl=impl), operands)
-    x = images(4, 96, 55, 55)
-    yield Case(
-        "local_response_norm", "96 channels, 55 x 55", lambda x, impl: ops.local_response_norm(x, impl=impl), (x,)
-    )
+        yield Case("max_pool", title, pool, (x,))
+        if channels >= 32:
+            yield Case("max_pool, bf16", title, pool, (x.bfloat16(),))
+    for elements in (2**13, 2**15, 128 * 6 * 28 * 28, 2**20, 2**22):
+        operands = (torch.randn(elements),)
+        yield Case("scaled_tanh", f"{elements} elements", lambda x, impl: ops.scaled_tanh(x, impl=impl), operands)
+    for channels, side, batch in ((96, 55, 4), (96, 55, 16), (96, 27, 16), (256, 27, 16)):
+        title, x = f"{channels} channels, {side} x {side}, batch {batch}", images(batch, channels, side, side)
+        yield Case("local_response_norm", title, lambda x, impl: ops.local_response_norm(x, impl=impl), (x,))
 
 
 def cases() -> Iterator[Case]:
@@ -229,7 +244,7 @@ def main() -> None:
         raise SystemExit("the native extension was not built: a C++ compiler is needed when Striate is installed")
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    with library.use_instruction_set(options.instruction_set or sets[0]):
+    with library.use_instruction_set(options.instruction_set or sets[0]), memory_kept():
         report(measure(options.only), options)
 
 
@@ -237,11 +252,12 @@ def report(rows: list[Row], options: argparse.Namespace) -> None:
     """Print the table, write what was asked for."""
     head = ["operator", "case", "passes", "native ms", "PyTorch ms", "ratio"]
     cells = [[*row[:3], f"{row.native:.2f}", f"{row.pytorch:.2f}", f"{row.ratio:.2f}"] for row in rows]
-    where = f"{machine()}; {versions('torch')}; kernels for {library.instruction_set()}."
+    memory = "freed memory is kept" if can_keep() else "freed memory goes back to the system"
+    where = f"{machine()}; {versions('torch')}; kernels for {library.instruction_set()}; {memory}."
     print(text := f"{where}\n\n{markdown_table(head, cells, 3)}")
     if options.write is not None:
         write_section(options.write, "kernels", text)
-        record = {"instruction_set": library.instruction_set(), "threads": options.threads}
+        record = {"instruction_set": library.instruction_set(), "threads": options.threads, "memory_kept": can_keep()}
         numbers = [{**row._asdict(), "ratio": row.ratio} for row in rows]
         write_record(options.write, "kernels", {**record, "rows": numbers}, "torch")
 

@@ -131,6 +131,40 @@ def test_max_pooling(name, kernel, stride, padding, dilation, ceil, size, channe
         torch.testing.assert_close(a, b, equal_nan=True, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_max_pooling_of_what_is_not_finite(name, kernel):
+    """Infinities, zeros of both signs and NaN anywhere: PyTorch's values and places, with gradients or without."""
+    some = torch.tensor([-torch.inf, torch.inf, torch.nan, -0.0, 0.0, 1.0])
+    chances = torch.tensor([0.3, 0.2, 0.05, 0.15, 0.15, 0.15])
+    drawn = torch.multinomial(
+        chances, 2 * 35 * 9 * 9, replacement=True, generator=torch.Generator().manual_seed(kernel)
+    )
+    x = some[drawn].reshape(2, 35, 9, 9).contiguous(memory_format=LAST)
+    expected = with_gradients(lambda x: ops.max_pool(x, kernel, stride=2, impl="aten"), [x])
+    with library.use_instruction_set(name):
+        found = with_gradients(lambda x: ops.max_pool(x, kernel, stride=2, impl="native"), [x])
+        alone = ops.max_pool(x, kernel, stride=2, impl="native")
+    torch.testing.assert_close(found[0], expected[0], equal_nan=True, rtol=0, atol=0)
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(alone, expected[0], equal_nan=True, rtol=0, atol=0)
+    assert torch.equal(found[0].signbit() & (found[0] == 0), expected[0].signbit() & (expected[0] == 0))
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_local_response_norm_of_huge_values_and_of_nan(name):
+    x = images(1, 40, 2, 2)
+    x[0, :, 0, 0], x[0, 20, 1, 1] = 1e25, torch.nan
+    leaf = x.clone(memory_format=torch.preserve_format).requires_grad_()
+    with library.use_instruction_set(name):
+        y = ops.local_response_norm(leaf, impl="native")
+        (grad,) = torch.autograd.grad(y, leaf, torch.ones_like(y))
+    near = torch.zeros_like(x, dtype=torch.bool)
+    near[0, 18:23, 1, 1] = True
+    assert torch.equal(y.isnan(), near)
+    assert not grad[0, :, 0].isnan().any()
+
+
 def each(x, w):
     yield "conv", lambda x, w=w: ops.conv(x, w, padding=1, impl="native")
     yield "local_response_norm", lambda x: ops.local_response_norm(x, impl="native")
@@ -287,11 +321,21 @@ def test_preferred_it_computes_where_it_pays():
 
 @pytest.mark.parametrize("name", library.instruction_sets())
 def test_preferred_pooling_computes_where_it_pays(name):
-    """Where vectors have 16 floats and windows 9 places; asked for by name it computes all."""
-    x = images(1, 8, 6, 6)
+    """Small windows of many values, of which it needs more for gradients; asked for by name it computes all."""
+    x, few = images(1, 16, 64, 64), images(1, 16, 63, 64)
+    thin, wanted = images(1, 15, 80, 80), x.clone(memory_format=LAST).requires_grad_()
+    enough = images(8, 32, 64, 64).requires_grad_()
     with library.use_instruction_set(name), ops.prefer(max_pool="native"):
-        large, small = (ops.explain_dispatch("max_pool", x, size)["native"] for size in (3, 2))
-    wide = name == "avx512"
-    slow = "passed over: processors without AVX-512, where it is not faster"
-    assert large == ("taken" if wide else slow)
-    assert small == ("passed over: windows of fewer than 9 positions, where it is not faster" if wide else slow)
+        found = [ops.explain_dispatch("max_pool", x, 3)["native"] for x in (x, few, thin, wanted, enough)]
+        large = ops.explain_dispatch("max_pool", x, 4)["native"]
+        with torch.no_grad():
+            assert ops.explain_dispatch("max_pool", wanted, 3)["native"] == found[0]
+    if name == "plain":
+        assert {*found, large} == {"passed over: processors without AVX2, with which it was not measured"}
+        return
+    slow, least = "passed over: fewer than", 2**19 if name == "avx512" else 2**20
+    end = "where it is not faster"
+    assert found[:2] == ["taken", f"{slow} 65536 values of the input, {end}"]
+    assert found[2] == f"{slow} 16 channels, {end}"
+    assert found[3:] == [f"{slow} {least} values of the input, {end}", "taken"]
+    assert large == f"passed over: windows of more than 9 positions, {end}"

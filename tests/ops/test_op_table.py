@@ -29,8 +29,8 @@ class Case(NamedTuple):
     def __call__(self, operands, impl):
         if self.operator == "deform_conv" and len(operands) == 5:
             return ops.deform_conv(*operands[:4], mask=operands[4], **self.words, impl=impl)
-        with operands[0].device:  # switches are made there
-            arguments = self.arguments(*operands) if callable(self.arguments) else self.arguments
+        arguments = self.arguments(*operands) if callable(self.arguments) else self.arguments
+        arguments = tuple(a.to(operands[0].device) if isinstance(a, torch.Tensor) else a for a in arguments)
         return getattr(ops, self.operator)(*operands, *arguments, **self.words, impl=impl)
 
 

@@ -1,6 +1,6 @@
 """How this machine computes best: what it has, what is chosen from it and why, and a block in which that holds."""
 
-from striate.runtime._allocator import memory_kept
+from striate.runtime._allocator import can_keep, memory_kept
 from striate.runtime._choice import RuntimeOptions, busy, choose, choose_for_use, recorded
 from striate.runtime._free_memory import free_memory
 from striate.runtime._machine import Machine, Rates, machine, processor
@@ -15,6 +15,7 @@ __all__ = [
     "Runtime",
     "RuntimeOptions",
     "busy",
+    "can_keep",
     "choose",
     "choose_for_use",
     "current",

@@ -106,7 +106,17 @@ def test_preferred_it_computes_where_it_pays():
     w, depthwise = images(64, 4, 3, 3, seed=1), images(64, 1, 3, 3, seed=1)
     with ops.prefer(conv="native"):
         assert ops.explain_dispatch("conv", x, w, groups=16)["native"] == "taken"
-        assert "depthwise" in ops.explain_dispatch("conv", x, depthwise, groups=64)["native"]
+        wanted, kernel = (t.clone(memory_format=LAST).requires_grad_() for t in (x, depthwise))
+        assert ops.explain_dispatch("conv", wanted, kernel, groups=64)["native"] == "taken"
+        for why, given, stride in (
+            ("without gradients", (x, depthwise), 1),
+            ("without gradients", (wanted, depthwise), 1),
+            ("stride 2", (wanted, kernel), 2),
+            ("fewer than 32 channels", (images(2, 24, 64, 64).requires_grad_(), kernel[:24]), 1),
+        ):
+            verdict = ops.explain_dispatch("conv", *given, stride=stride, groups=len(given[1]))["native"]
+            assert verdict.startswith("passed over: depthwise convolution")
+            assert why in verdict
         assert "values of the input" in ops.explain_dispatch("conv", small, w, groups=16)["native"]
 
 

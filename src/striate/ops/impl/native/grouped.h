@@ -70,7 +70,60 @@ void grouped_forward(const float* x, const float* w, const float* bias, float* y
           float* const out = y + (row * s.out_width + ox) * s.channels + c;
 #pragma GCC unroll 8
           for (int t = 0; t < T; ++t)
-            if (t < columns) store_first(out + t * s.channels, sums[t], count);
+            if (t < columns) {
+              store_first(out + t * s.channels, sums[t], count);
+              __builtin_prefetch(out + (s.out_width + t) * s.channels, 1, 2);
+            }
+        });
+      }
+    }
+  });
+}
+
+// Depthwise at stride 1, where vectors and registers are many: outputs of kRows rows below each other are computed
+// together, for each input serves three of them.
+void depthwise_forward(const float* x, const float* w, const float* bias, float* y, const GroupedShape& s, int threads) {
+  constexpr int T = kGroupedColumns, kRows = 2, kInputs = T + 2;
+  const Zeros zeros(s.channels + kLanes);
+  const int64_t blocks = (s.out_height + kRows - 1) / kRows;
+  parallel_for(s.batch * blocks, 1, threads, [=, &s, &zeros](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t n = block / blocks, oy = block % blocks * kRows, channels = s.channels, w_row = s.w_row;
+      const int64_t next_rows = s.width * channels * kRows;
+      const float* const image = x + n * s.height * s.width * channels;
+      for (int64_t ox = 0; ox < s.out_width; ox += T) {
+        const float* pixels[kRows + 2][kInputs];
+        for (int iy = 0; iy < kRows + 2; ++iy)
+          find_pixels(image, oy - s.low_y + iy, ox - s.low_x, s.height, s.width, channels, zeros.row, pixels[iy]);
+        const int64_t columns = s.out_width - ox < T ? s.out_width - ox : T;
+        for_channels(channels, [&](int64_t c, int64_t, int64_t count) STRIATE_INLINE_LAMBDA {
+          Floats sums[kRows][T];
+#pragma GCC unroll 32
+          for (int t = 0; t < kRows * T; ++t) sums[t / T][t % T] = bias == nullptr ? Floats{} : load_first(bias + c, count);
+          for_each<kRows + 2>([&](auto number) STRIATE_INLINE_LAMBDA {
+            constexpr int iy = decltype(number)::value;
+#pragma GCC unroll 16
+            for (int j = 0; j < kInputs; ++j) {
+              const Floats value = load_first(pixels[iy][j] + c, count);
+              if (iy >= 2) __builtin_prefetch(pixels[iy][j] + c + next_rows, 0, 2);
+#pragma GCC unroll 9
+              for (int i = 0; i < kRows * 3; ++i) {
+                const int r = i / 3, ky = iy - r, kx = i % 3;
+                if (ky >= 0 && ky < 3 && j >= kx && j - kx < T) sums[r][j - kx] += value * load(w + (ky * 3 + kx) * w_row + c);
+              }
+            }
+          });
+#pragma GCC unroll 3
+          for (int r = 0; r < kRows; ++r) {
+            if (oy + r >= s.out_height) break;
+            float* const out = y + ((n * s.out_height + oy + r) * s.out_width + ox) * channels + c;
+#pragma GCC unroll 8
+            for (int t = 0; t < T; ++t)
+              if (t < columns) {
+                store_first(out + t * channels, sums[r][t], count);
+                __builtin_prefetch(out + (kRows * s.out_width + t) * channels, 1, 2);
+              }
+          }
         });
       }
     }
@@ -161,17 +214,28 @@ STRIATE_INLINE void grouped_grad_weight_row(const float* image, const float* gra
   });
 }
 
-// The rows are summed in `pieces`, whose number does not depend on the threads, and the pieces in their order.
+// The rows 0 .. `rows` are taken in `pieces`, whose number does not depend on the threads, by body(own sums, first, end),
+// and the pieces' sums of `size` are added in their order.
+template <class Body>
+inline void sum_rows(int64_t rows, int64_t size, float* sums, int64_t pieces, int threads, const Body& body) {
+  parallel_for(pieces, 1, threads, [=](int64_t piece, int64_t) {
+    float* const own = sums + piece * size;
+    for (int64_t i = 0; i < size; ++i) own[i] = 0.0f;
+    body(own, rows * piece / pieces, rows * (piece + 1) / pieces);
+  });
+  parallel_for(size, even_grain(size, threads, 1024), threads, [=](int64_t begin, int64_t end) {
+    for (int64_t piece = 1; piece < pieces; ++piece)
+      for (int64_t i = begin; i < end; ++i) sums[i] += sums[piece * size + i];
+  });
+}
+
 template <int G, int S>
 void grouped_grad_weight(const float* x, const float* grad_y, float* sums, const GroupedShape& s, int64_t pieces,
                          int threads) {
   constexpr int64_t kTile = 28;
-  const int64_t rows = s.batch * s.out_height, size = 9 * G * s.w_row;
   const Zeros zeros(s.channels + kLanes);
-  parallel_for(pieces, 1, threads, [=, &s, &zeros](int64_t piece, int64_t) {
-    float* const own = sums + piece * size;
-    for (int64_t i = 0; i < size; ++i) own[i] = 0.0f;
-    for (int64_t row = rows * piece / pieces; row < rows * (piece + 1) / pieces; ++row) {
+  sum_rows(s.batch * s.out_height, 9 * G * s.w_row, sums, pieces, threads, [&](float* own, int64_t row, int64_t end_row) {
+    for (; row < end_row; ++row) {
       const float* const image = x + row / s.out_height * s.height * s.width * s.channels;
       const int64_t top = row % s.out_height * S - s.low_y;
       for (int64_t ox = 0; ox < s.out_width; ox += kTile)
@@ -179,9 +243,72 @@ void grouped_grad_weight(const float* x, const float* grad_y, float* sums, const
                                       ox + kTile < s.out_width ? ox + kTile : s.out_width);
     }
   });
-  parallel_for(size, even_grain(size, threads, 1024), threads, [=](int64_t begin, int64_t end) {
-    for (int64_t piece = 1; piece < pieces; ++piece)
-      for (int64_t i = begin; i < end; ++i) sums[i] += sums[piece * size + i];
+}
+
+// Of depthwise convolution at stride 1, for columns [ix, end) of one row of the input: its gradient, and what the row adds
+// to `sums`, the gradient of the weights. Both take the same nine gradients of outputs, of which six are those of the
+// column before. `rows` are the outputs' rows that the kernel's rows link to it, `steps` their pixels' distances.
+STRIATE_INLINE void depthwise_gradients_row(const float* x, const float* w, const float* (&rows)[3],
+                                            const int64_t (&steps)[3], float* grad_x, float* sums, const GroupedShape& s,
+                                            const float* zeros, int64_t ix, int64_t end) {
+  const int64_t channels = s.channels, w_row = s.w_row, width = s.out_width, low = s.low_x;
+  for_channels(channels, [&](int64_t c, int64_t done, int64_t count) STRIATE_INLINE_LAMBDA {
+    const Ints fresh = lane_numbers() >= static_cast<int32_t>(done);
+    Floats weights[9], parts[9] = {}, grads[3][3];
+#pragma GCC unroll 9
+    for (int i = 0; i < 9; ++i) weights[i] = load(w + i * w_row + c);
+    const auto look = [&](int64_t ox, int kx) STRIATE_INLINE_LAMBDA {
+      const bool inside = ox >= 0 && ox < width;
+#pragma GCC unroll 3
+      for (int ky = 0; ky < 3; ++ky) grads[ky][kx] = load_first((inside ? rows[ky] + ox * steps[ky] : zeros) + c, count);
+    };
+    look(ix + low - 1, 1);
+    look(ix + low - 2, 2);
+    for (int64_t i = ix; i < end; ++i) {
+      look(i + low, 0);
+      __builtin_prefetch(x + (i + s.width) * channels + c, 0, 2);
+      __builtin_prefetch(rows[0] + (i + low + width) * channels + c, 0, 2);
+      const Floats there = load_first(x + i * channels + c, count), value = done == 0 ? there : fresh ? there : Floats{};
+      Floats sum = {};
+#pragma GCC unroll 3
+      for (int ky = 0; ky < 3; ++ky) {
+#pragma GCC unroll 3
+        for (int kx = 0; kx < 3; ++kx) {
+          sum += grads[ky][kx] * weights[ky * 3 + kx];
+          parts[ky * 3 + kx] += grads[ky][kx] * value;
+        }
+        grads[ky][2] = grads[ky][1];
+        grads[ky][1] = grads[ky][0];
+      }
+      store_first(grad_x + i * channels + c, sum, count);
+      __builtin_prefetch(grad_x + (i + s.width) * channels + c, 1, 2);
+    }
+#pragma GCC unroll 9
+    for (int i = 0; i < 9; ++i) store(sums + i * w_row + c, load(sums + i * w_row + c) + parts[i]);
+  });
+}
+
+void depthwise_conv_gradients(const float* x, const float* w, const float* grad_y, float* grad_x, float* sums,
+                              const GroupedShape* shape, int64_t pieces, int threads) {
+  constexpr int64_t kTile = 28;
+  const GroupedShape s = *shape;
+  const Zeros zeros(s.channels + kLanes);
+  sum_rows(s.batch * s.height, 9 * s.w_row, sums, pieces, threads, [&](float* own, int64_t row, int64_t end_row) {
+    for (; row < end_row; ++row) {
+      const float* const image = grad_y + row / s.height * s.out_height * s.out_width * s.channels;
+      const float* rows[3];
+      int64_t steps[3];
+      for (int ky = 0; ky < 3; ++ky) {
+        const int64_t oy = row % s.height + s.low_y - ky;
+        const bool inside = oy >= 0 && oy < s.out_height;
+        rows[ky] = inside ? image + oy * s.out_width * s.channels : zeros.row;
+        steps[ky] = inside ? s.channels : 0;
+      }
+      const int64_t first = row * s.width * s.channels;
+      for (int64_t ix = 0; ix < s.width; ix += kTile)
+        depthwise_gradients_row(x + first, w, rows, steps, grad_x + first, own, s, zeros.row, ix,
+                                ix + kTile < s.width ? ix + kTile : s.width);
+    }
   });
 }
 
@@ -201,7 +328,11 @@ inline void with_group(const GroupedShape& s, const Body& body) {
 
 void grouped_conv(const float* x, const float* w, const float* bias, float* y, const GroupedShape* shape, int threads) {
   with_group(*shape, [&](auto group, auto stride) {
-    grouped_forward<decltype(group)::value, decltype(stride)::value>(x, w, bias, y, *shape, threads);
+    constexpr int G = decltype(group)::value, S = decltype(stride)::value;
+    if constexpr (G == 1 && S == 1 && kLanes == 16)
+      depthwise_forward(x, w, bias, y, *shape, threads);
+    else
+      grouped_forward<G, S>(x, w, bias, y, *shape, threads);
   });
 }
 

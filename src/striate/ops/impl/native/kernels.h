@@ -101,6 +101,8 @@ struct SmallShape {
          (x, grad_y, grad_x, pixels, channels, size, alpha, k, threads))                                              \
   KERNEL(max_pool_forward, (const float* x, float* y, uint8_t* taps, const PoolShape* shape, int threads),             \
          (x, y, taps, shape, threads))                                                                                \
+  KERNEL(max_pool_forward_values, (const float* x, float* y, const PoolShape* shape, int threads),                     \
+         (x, y, shape, threads))                                                                                      \
   KERNEL(max_pool_forward_bf16, (const Bfloat16* x, Bfloat16* y, const PoolShape* shape, int threads),                \
          (x, y, shape, threads))                                                                                      \
   KERNEL(max_pool_forward_bf16_taps,                                                                                  \
@@ -136,6 +138,10 @@ struct SmallShape {
   KERNEL(grouped_conv_grad_weight,                                                                                    \
          (const float* x, const float* grad_y, float* sums, const GroupedShape* shape, int64_t pieces, int threads),  \
          (x, grad_y, sums, shape, pieces, threads))                                                                   \
+  KERNEL(depthwise_conv_gradients,                                                                                    \
+         (const float* x, const float* w, const float* grad_y, float* grad_x, float* sums, const GroupedShape* shape, \
+          int64_t pieces, int threads),                                                                               \
+         (x, w, grad_y, grad_x, sums, shape, pieces, threads))                                                        \
   KERNEL(deform_conv,                                                                                                 \
          (const float* x, const float* offset, const float* mask, const float* w, const float* bias, float* y,        \
           const DeformShape* shape, int threads),                                                                     \

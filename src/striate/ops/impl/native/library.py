@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from torch import Tensor
 from striate.errors import InputError, did_you_mean
 from striate.ops._constant import constant
 
+R = TypeVar("R")
+
+_PLAIN = (Tensor, torch.nn.Parameter)  # no subclass that computes in its own way
 _OPENMP = ("libgomp", "libiomp5", "libomp")  # GNU's, Intel's and LLVM's all have GOMP_parallel
 
 
@@ -125,6 +128,7 @@ def kernel(name: str, signature: str) -> Callable[..., None]:
     return call
 
 
+@constant  # torch.compile does not look into the extension
 def older_than_sources(*names: str) -> str | None:
     """Return None if the extension has these kernels, else in words that it lacks them."""
     loaded = library()
@@ -157,12 +161,6 @@ def unusable(*tensors: Tensor | None, dtypes: tuple[torch.dtype, ...] = (torch.f
 
 
 @constant
-def wide_vectors() -> bool:
-    """Whether the kernels in use compute with vectors of 16 floats."""
-    return instruction_set() == "avx512"
-
-
-@constant
 def _built() -> bool:
     return library() is not None
 
@@ -185,6 +183,65 @@ def empty_images(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
 def as_channels_last(x: Tensor) -> Tensor:
     """Return x itself, or a copy that is stored with its channels innermost."""
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def direct(*tensors: Tensor | None) -> bool:
+    """Whether kernels may be called on these tensors past PyTorch's dispatcher: nothing traces or looks on."""
+    return (
+        not torch.compiler.is_compiling()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._functorch.maybe_current_level() is None
+        and torch._C._get_tracing_state() is None
+        and all(type(x) in _PLAIN or x is None for x in tensors)
+    )
+
+
+def past_dispatcher(operator: Callable[..., R], compute: Callable[..., R]) -> Callable[..., R]:
+    """Return a function that is the operator where something looks on, else `compute`, which the operator calls."""
+
+    def call(*arguments: Any) -> R:
+        return (compute if direct(*_tensors(arguments)) else operator)(*arguments)
+
+    return call
+
+
+def differentiable(
+    operator: Callable[..., R],
+    compute: Callable[..., R],
+    setup: Callable[[Any, Any, R], None],
+    differentiate: Callable[..., Any],
+) -> Callable[..., R]:
+    """Return a function that is the operator where something looks on, else the same as a function of autograd.
+
+    A registered operator knows torch.compile, fake tensors and whatever else dispatches, and takes twice the time of a
+    function of autograd to call. The last two are what the operator was registered with.
+    """
+
+    class Direct(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *arguments: Any) -> R:
+            output = compute(*arguments)
+            setup(ctx, arguments, output)
+            return output
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            return differentiate(ctx, *grads)
+
+    def call(*arguments: Any) -> R:
+        tensors = _tensors(arguments)
+        if not direct(*tensors):
+            return operator(*arguments)
+        if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+            result: R = Direct.apply(*arguments)  # type: ignore[no-untyped-call]
+            return result
+        return compute(*arguments)
+
+    return call
+
+
+def _tensors(arguments: tuple[Any, ...]) -> list[Tensor]:
+    return [x for x in arguments if isinstance(x, Tensor)]
 
 
 def differentiable_again(forward: Callable[..., Tensor], inputs: tuple[Tensor, ...], grad: Tensor) -> tuple[Any, ...]:

@@ -7,7 +7,15 @@ from torch import Tensor
 
 from striate.ops._local_response_norm import LocalResponseNormForm
 from striate.ops.impl.aten import local_response_norm as aten
-from striate.ops.impl.native.library import as_channels_last, channels_last, differentiable_again, kernel, unusable
+from striate.ops.impl.native.library import (
+    as_channels_last,
+    channels_last,
+    differentiable,
+    differentiable_again,
+    kernel,
+    past_dispatcher,
+    unusable,
+)
 
 _forward = kernel("lrn_forward", "ttiiiff")
 _backward = kernel("lrn_backward", "tttiiiff")
@@ -26,24 +34,29 @@ def supports(form: LocalResponseNormForm, x: Tensor) -> str | None:
 
 def forward(form: LocalResponseNormForm, x: Tensor) -> Tensor:
     """Return a tensor of the shape, layout and type of x; bfloat16 is computed in float32."""
-    result: Tensor = _lrn(x.float(), form.size, form.alpha, form.k)
+    result: Tensor = _differentiable(x.float(), form.size, form.alpha, form.k)
     return result.to(x.dtype)
 
 
-@torch.library.custom_op("striate::local_response_norm", mutates_args=(), device_types="cpu")
-def _lrn(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
+def _compute(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
     x = as_channels_last(x)
     y = torch.empty_like(x)
     _forward(x, y, x.numel() // max(x.shape[1], 1), x.shape[1], size, alpha, k)
     return y
 
 
-@torch.library.custom_op("striate::local_response_norm_backward", mutates_args=(), device_types="cpu")
-def _lrn_backward(x: Tensor, grad: Tensor, size: int, alpha: float, k: float) -> Tensor:
+def _compute_backward(x: Tensor, grad: Tensor, size: int, alpha: float, k: float) -> Tensor:
     x, grad = as_channels_last(x), as_channels_last(grad)
     result = torch.empty_like(x)
     _backward(x, grad, result, x.numel() // max(x.shape[1], 1), x.shape[1], size, alpha, k)
     return result
+
+
+_lrn = torch.library.custom_op("striate::local_response_norm", mutates_args=(), device_types="cpu")(_compute)
+_lrn_backward = torch.library.custom_op("striate::local_response_norm_backward", mutates_args=(), device_types="cpu")(
+    _compute_backward
+)
+_backward_of = past_dispatcher(_lrn_backward, _compute_backward)
 
 
 @_lrn.register_fake
@@ -67,7 +80,8 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, N
     if torch.is_grad_enabled():
         form = LocalResponseNormForm(size, alpha, 0.75, k)
         return *differentiable_again(lambda x: aten.forward(form, x), (x,), grad), None, None, None
-    return _lrn_backward(x, grad, size, alpha, k), None, None, None
+    return _backward_of(x, grad, size, alpha, k), None, None, None
 
 
 _lrn.register_autograd(_differentiate, setup_context=_setup)
+_differentiable = differentiable(_lrn, _compute, _setup, _differentiate)

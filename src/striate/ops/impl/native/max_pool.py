@@ -1,7 +1,4 @@
-"""Maximum pooling over images by `max_pool.h`: channels innermost, one byte for the place of each maximum.
-
-Of bfloat16 without gradients: no places are kept.
-"""
+"""Maximum pooling over images by `max_pool.h`: channels innermost, a byte for the place of each maximum if need be."""
 
 import ctypes
 from typing import Any
@@ -10,27 +7,35 @@ import torch
 from torch import Tensor
 
 from striate.geometry import Window, output_size
+from striate.ops._constant import constant
 from striate.ops._max_pool import MaxPoolForm
 from striate.ops.impl.aten import max_pool as aten
 from striate.ops.impl.native.library import (
     as_channels_last,
     channels_last,
+    differentiable,
     differentiable_again,
+    direct,
     empty_images,
+    instruction_set,
     kernel,
     older_than_sources,
+    past_dispatcher,
     unusable,
-    wide_vectors,
 )
 
 _forward = kernel("max_pool_forward", "ttts")
+_forward_values = kernel("max_pool_forward_values", "tts")
 _forward_bf16 = kernel("max_pool_forward_bf16", "tts")
 _forward_bf16_taps = kernel("max_pool_forward_bf16_taps", "ttts")
 _backward = kernel("max_pool_backward", "ttts")
 _backward_bf16 = kernel("max_pool_backward_bf16", "ttts")
 _MOST_TAPS = 255
-_FASTER_TAPS = 9  # measured with gradients and AVX-512: 1.0 to 1.5 times as fast, 2 x 2 not; with AVX2 0.6 to 0.8 times
-_FASTER_CHANNELS = 32  # of bfloat16: a whole register; with gradients 1.3 to 2.4 times as fast, fewer lose up to a half
+_FASTER_TAPS = 9  # measured with gradients: of more 0.6 to 1.0 times as fast
+_FASTER_CHANNELS = {torch.float32: 16, torch.bfloat16: 32}  # a whole register; of fewer down to 0.4 times
+# values of the input without gradients and with: below, a call costs more than what is computed; above, with gradients
+# 1.1 to 1.9 times as fast with AVX-512, 1.0 to 1.4 times with AVX2, without gradients 1.2 to 3.8 times
+_FASTER_SIZES = {"avx512": (2**16, 2**19), "avx2": (2**16, 2**20)}
 
 
 class PoolShape(ctypes.Structure):
@@ -55,7 +60,7 @@ def supports(form: MaxPoolForm, x: Tensor) -> str | None:
     """Return None, or why the kernel does not compute this."""
     if reason := unusable(x, dtypes=(torch.float32, torch.bfloat16)):
         return reason
-    if x.dtype == torch.bfloat16 and (reason := older_than_sources("max_pool_forward_bf16", "max_pool_backward_bf16")):
+    if reason := older_than_sources("max_pool_forward_values", "max_pool_forward_bf16", "max_pool_backward_bf16"):
         return reason
     if x.ndim != 4 or not channels_last(x):
         return "a memory layout other than channels last (images N x C x H x W)"
@@ -69,14 +74,20 @@ def supports(form: MaxPoolForm, x: Tensor) -> str | None:
 
 def pays(form: MaxPoolForm, x: Tensor) -> str | None:
     """Return None where a training step is known to be faster than PyTorch's, else why not."""
-    if not wide_vectors():
-        return "processors without AVX-512, where it is not faster"
-    if x.dtype == torch.bfloat16:
-        few = x.shape[1] < _FASTER_CHANNELS
-        return f"fewer than {_FASTER_CHANNELS} channels of bfloat16, where it is not faster" if few else None
-    if form.window.kernel[0] * form.window.kernel[1] < _FASTER_TAPS:
-        return f"windows of fewer than {_FASTER_TAPS} positions, where it is not faster"
-    return None
+    fewest = _fewest_values(torch.is_grad_enabled() and x.requires_grad)
+    if fewest is None:
+        return "processors without AVX2, with which it was not measured"
+    if form.window.kernel[0] * form.window.kernel[1] > _FASTER_TAPS:
+        return f"windows of more than {_FASTER_TAPS} positions, where it is not faster"
+    if x.shape[1] < (channels := _FASTER_CHANNELS[x.dtype]):
+        return f"fewer than {channels} channels, where it is not faster"
+    return f"fewer than {fewest} values of the input, where it is not faster" if x.numel() < fewest else None
+
+
+@constant  # torch.compile does not look into the extension
+def _fewest_values(gradients: bool) -> int | None:
+    sizes = _FASTER_SIZES.get(instruction_set() or "")
+    return None if sizes is None else sizes[gradients]
 
 
 def forward(form: MaxPoolForm, x: Tensor) -> Tensor:
@@ -85,12 +96,12 @@ def forward(form: MaxPoolForm, x: Tensor) -> Tensor:
     low = [padding[0] for padding in window.padding]
     outputs = output_size(x.shape[2:], window, ceil=form.ceil)
     words = [*window.kernel, *window.stride, *low, *window.dilation]
-    graded = torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad)
-    if x.dtype == torch.bfloat16 and not graded:  # whole registers of bfloat16, the places are not asked for
+    if direct(x) and not (torch.is_grad_enabled() and x.requires_grad):  # the places are not asked for
         values = empty_images(*x.shape[:2], *outputs, dtype=x.dtype)
-        _forward_bf16(x, values, pool_shape(x.shape, (outputs[0], outputs[1]), words))
+        compute = _forward_bf16 if x.dtype == torch.bfloat16 else _forward_values
+        compute(x, values, pool_shape(x.shape, (outputs[0], outputs[1]), words))
     else:
-        values = _max_pool(x, words, list(outputs), _high(window), form.ceil)[0]
+        values = _differentiable(x, words, list(outputs), _high(window), form.ceil)[0]
     return values
 
 
@@ -98,8 +109,7 @@ def _high(window: Window) -> list[int]:
     return [high for _, high in window.padding]
 
 
-@torch.library.custom_op("striate::max_pool", mutates_args=(), device_types="cpu")
-def _max_pool(x: Tensor, window: list[int], outputs: list[int], high: list[int], ceil: bool) -> tuple[Tensor, Tensor]:
+def _compute(x: Tensor, window: list[int], outputs: list[int], high: list[int], ceil: bool) -> tuple[Tensor, Tensor]:
     x = as_channels_last(x)
     values = empty_images(*x.shape[:2], *outputs, dtype=x.dtype)
     taps = torch.empty_like(values, dtype=torch.uint8)
@@ -108,14 +118,20 @@ def _max_pool(x: Tensor, window: list[int], outputs: list[int], high: list[int],
     return values, taps
 
 
-@torch.library.custom_op("striate::max_pool_backward", mutates_args=(), device_types="cpu")
-def _max_pool_backward(grad: Tensor, taps: Tensor, height: int, width: int, window: list[int]) -> Tensor:
+def _compute_backward(grad: Tensor, taps: Tensor, height: int, width: int, window: list[int]) -> Tensor:
     grad = as_channels_last(grad)
     n, c, *outputs = grad.shape
     result = empty_images(n, c, height, width, dtype=grad.dtype)
     compute = _backward_bf16 if grad.dtype == torch.bfloat16 else _backward
     compute(grad, taps, result, pool_shape(result.shape, (outputs[0], outputs[1]), window))
     return result
+
+
+_max_pool = torch.library.custom_op("striate::max_pool", mutates_args=(), device_types="cpu")(_compute)
+_max_pool_backward = torch.library.custom_op("striate::max_pool_backward", mutates_args=(), device_types="cpu")(
+    _compute_backward
+)
+_backward_of = past_dispatcher(_max_pool_backward, _compute_backward)
 
 
 @_max_pool.register_fake
@@ -141,7 +157,7 @@ def _differentiate(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | N
     x, taps = ctx.saved_tensors
     if torch.is_grad_enabled():
         return *differentiable_again(lambda x: aten.forward(_form(ctx), x), (x,), grad), None, None, None, None
-    return _max_pool_backward(grad, taps, x.shape[2], x.shape[3], ctx.window), None, None, None, None
+    return _backward_of(grad, taps, x.shape[2], x.shape[3], ctx.window), None, None, None, None
 
 
 def _form(ctx: Any) -> MaxPoolForm:
@@ -151,3 +167,4 @@ def _form(ctx: Any) -> MaxPoolForm:
 
 
 _max_pool.register_autograd(_differentiate, setup_context=_setup)
+_differentiable = differentiable(_max_pool, _compute, _setup, _differentiate)

@@ -8,38 +8,22 @@
 namespace striate {
 namespace {
 
-// e^x for |x| <= 60, within two units in the last place: 2^n * e^r with |r| <= ln 2 / 2 (Cephes' polynomial).
-STRIATE_INLINE Floats exponential(Floats x) {
-  const Floats magic = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, which stands in the low bits
-  const Floats shifted = x * 1.44269504f + magic;
-  const Floats n = shifted - magic;
-  const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  Floats p = all(1.9875691500e-4f);
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  const Ints power = (reinterpret_cast<Ints>(shifted) << 23) + 0x3f800000;
-  return p * reinterpret_cast<Floats>(power);
-}
-
-// Near 0 a polynomial (Cephes), so that small values keep all their digits; elsewhere 1 - 2 / (e^2x + 1). In vectors,
-// for compilers keep the branches of a scalar one and compute it lane by lane.
+// x * P(x^2) / Q(x^2), of least relative error (2e-8) for |x| <= 9, from where on the tangent is 1 in float32. Beyond, the
+// quotient is larger than 1 and cut. Small values keep all their digits: P(0) = Q(0) = 1.
 STRIATE_INLINE Floats hyperbolic_tangent(Floats x) {
-  const Floats most = all(15.0f);
-  Floats bounded = x > most ? most : x;
-  bounded = bounded < -most ? -most : bounded;
-  const Floats far = 1.0f - 2.0f / (exponential(bounded + bounded) + 1.0f);
-  const Floats z = x * x;
-  Floats p = all(-5.70498872745e-3f);
-  p = p * z + 2.06390887954e-2f;
-  p = p * z - 5.37397155531e-2f;
-  p = p * z + 1.33314422036e-1f;
-  p = p * z - 3.33332819422e-1f;
-  const Floats near = p * z * x + x;
-  return ((x < 0.625f) & (x > -0.625f)) ? near : far;
+  const Floats bounded = larger(all(-9.4f), smaller(all(9.4f), x));
+  const Floats z = bounded * bounded;
+  Floats p = all(1.33544801883545e-8f);
+  p = p * z + 2.060894803435076e-5f;
+  p = p * z + 3.49557981826365e-3f;
+  p = p * z + 1.3381019234657288e-1f;
+  p = p * z + 1.0f;
+  Floats q = all(7.776482675581065e-7f);
+  q = q * z + 3.285621351096779e-4f;
+  q = q * z + 2.5876950472593307e-2f;
+  q = q * z + 4.6714335680007935e-1f;
+  q = q * z + 1.0f;
+  return larger(all(-1.0f), smaller(all(1.0f), bounded * p / q));
 }
 
 void scaled_tanh_forward(const float* x, float* y, int64_t count, float amplitude, float slope, int threads) {

@@ -7,11 +7,18 @@ from torch import Tensor
 
 from striate.ops._scaled_tanh import ScaledTanhForm
 from striate.ops.impl.aten import scaled_tanh as aten
-from striate.ops.impl.native.library import channels_last, differentiable_again, kernel, unusable
+from striate.ops.impl.native.library import (
+    channels_last,
+    differentiable,
+    differentiable_again,
+    kernel,
+    past_dispatcher,
+    unusable,
+)
 
 _forward = kernel("scaled_tanh_forward", "ttiff")
 _backward = kernel("scaled_tanh_backward", "tttiff")
-_FEWEST = 2**15  # elements; measured with gradients: below, calling it takes longer than computing
+_FEWEST = 2**13  # elements; measured with gradients: below, calling it takes longer than computing
 
 
 def supports(form: ScaledTanhForm, x: Tensor) -> str | None:
@@ -25,20 +32,18 @@ def supports(form: ScaledTanhForm, x: Tensor) -> str | None:
 
 def forward(form: ScaledTanhForm, x: Tensor) -> Tensor:
     """Return a tensor of the shape of x, and of its layout if that is dense."""
-    result: Tensor = _scaled_tanh(x, form.amplitude, form.slope)
+    result: Tensor = _differentiable(x, form.amplitude, form.slope)
     return result
 
 
-@torch.library.custom_op("striate::scaled_tanh", mutates_args=(), device_types="cpu")
-def _scaled_tanh(x: Tensor, amplitude: float, slope: float) -> Tensor:
+def _compute(x: Tensor, amplitude: float, slope: float) -> Tensor:
     x = _dense(x)
     y = torch.empty_like(x)
     _forward(x, y, x.numel(), amplitude, slope)
     return y
 
 
-@torch.library.custom_op("striate::scaled_tanh_backward", mutates_args=(), device_types="cpu")
-def _scaled_tanh_backward(y: Tensor, grad: Tensor, amplitude: float, slope: float) -> Tensor:
+def _compute_backward(y: Tensor, grad: Tensor, amplitude: float, slope: float) -> Tensor:
     result = torch.empty_like(y)
     if grad.stride() != y.stride():
         grad = torch.empty_like(y).copy_(grad)
@@ -49,6 +54,13 @@ def _scaled_tanh_backward(y: Tensor, grad: Tensor, amplitude: float, slope: floa
 def _dense(x: Tensor) -> Tensor:
     """Return x itself if its elements fill a block of memory in an order that is known, else a copy."""
     return x if x.is_contiguous() or (x.ndim == 4 and channels_last(x)) else x.contiguous()
+
+
+_scaled_tanh = torch.library.custom_op("striate::scaled_tanh", mutates_args=(), device_types="cpu")(_compute)
+_scaled_tanh_backward = torch.library.custom_op("striate::scaled_tanh_backward", mutates_args=(), device_types="cpu")(
+    _compute_backward
+)
+_backward_of = past_dispatcher(_scaled_tanh_backward, _compute_backward)
 
 
 @_scaled_tanh.register_fake
@@ -71,7 +83,8 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None]:
     if torch.is_grad_enabled():
         form = ScaledTanhForm(*ctx.settings)
         return (*differentiable_again(lambda x: aten.forward(form, x), (x,), grad), None, None)
-    return _scaled_tanh_backward(y, grad, *ctx.settings), None, None
+    return _backward_of(y, grad, *ctx.settings), None, None
 
 
 _scaled_tanh.register_autograd(_differentiate, setup_context=_setup)
+_differentiable = differentiable(_scaled_tanh, _compute, _setup, _differentiate)

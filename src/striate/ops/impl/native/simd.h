@@ -34,14 +34,36 @@ STRIATE_INLINE void store(float* p, Floats v) { __builtin_memcpy(p, &v, sizeof(v
 // The first `count` lanes from memory, zeros in the others; count may be kLanes or more.
 STRIATE_INLINE Floats load_first(const float* p, int64_t count) {
   if (count >= kLanes) return load(p);
+#if STRIATE_LANES == 16
+  return reinterpret_cast<Floats>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p));
+#else
   Floats v = {};
   for (int64_t i = 0; i < count; ++i) v[i] = p[i];
   return v;
+#endif
 }
 
 STRIATE_INLINE void store_first(float* p, Floats v, int64_t count) {
   if (count >= kLanes) return store(p, v);
+#if STRIATE_LANES == 16
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), reinterpret_cast<__m512>(v));
+#else
   for (int64_t i = 0; i < count; ++i) p[i] = v[i];
+#endif
+}
+
+// (A copy of so many bytes as are known only later is a call of memcpy.)
+STRIATE_INLINE Bytes load_first(const uint8_t* p, int64_t count) {
+  Bytes v = {};
+  if (count >= kLanes)
+    __builtin_memcpy(&v, p, kLanes);
+  else
+#if STRIATE_LANES == 16
+    v = reinterpret_cast<Bytes>(_mm_maskz_loadu_epi8(static_cast<__mmask16>((1u << count) - 1), p));
+#else
+    for (int64_t i = 0; i < count; ++i) v[i] = p[i];
+#endif
+  return v;
 }
 
 // Bytes as integers. (GCC 12 widens a vector of bytes lane by lane; the intrinsics are one instruction.)
@@ -52,6 +74,56 @@ STRIATE_INLINE Ints widen(Bytes bytes) {
   return reinterpret_cast<Ints>(_mm512_cvtepu8_epi32(reinterpret_cast<__m128i>(bytes)));
 #else
   return reinterpret_cast<Ints>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(&bytes))));
+#endif
+}
+
+STRIATE_INLINE void store_first(uint8_t* p, Bytes v, int64_t count) {
+  if (count >= kLanes)
+    __builtin_memcpy(p, &v, kLanes);
+  else
+#if STRIATE_LANES == 16
+    _mm_mask_storeu_epi8(p, static_cast<__mmask16>((1u << count) - 1), reinterpret_cast<__m128i>(v));
+#else
+    for (int64_t i = 0; i < count; ++i) p[i] = v[i];
+#endif
+}
+
+// The smaller and the larger lanes; where a lane of either is a NaN, that of b. (Compilers make two instructions of
+// a comparison and a choice.)
+STRIATE_INLINE Floats smaller(Floats a, Floats b) {
+#if !defined(STRIATE_LANES)
+  return a < b ? a : b;
+#elif STRIATE_LANES == 16
+  return reinterpret_cast<Floats>(_mm512_min_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
+#else
+  return reinterpret_cast<Floats>(_mm256_min_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b)));
+#endif
+}
+
+STRIATE_INLINE Floats larger(Floats a, Floats b) {
+#if !defined(STRIATE_LANES)
+  return a > b ? a : b;
+#elif STRIATE_LANES == 16
+  return reinterpret_cast<Floats>(_mm512_max_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
+#else
+  return reinterpret_cast<Floats>(_mm256_max_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b)));
+#endif
+}
+
+// 1 / sqrt(v) for positive numbers, to a few units in the last place: the processor's estimate and one step of Newton's
+// method, for its square roots and divisions take several times as long.
+STRIATE_INLINE Floats inverse_root(Floats v) {
+#if !defined(STRIATE_LANES)
+  Floats root;
+  for (int64_t i = 0; i < kLanes; ++i) root[i] = 1.0f / __builtin_sqrtf(v[i]);
+  return root;
+#else
+#if STRIATE_LANES == 16
+  const Floats estimate = reinterpret_cast<Floats>(_mm512_rsqrt14_ps(reinterpret_cast<__m512>(v)));
+#else
+  const Floats estimate = reinterpret_cast<Floats>(_mm256_rsqrt_ps(reinterpret_cast<__m256>(v)));
+#endif
+  return estimate * (1.5f - 0.5f * v * estimate * estimate);
 #endif
 }
 
@@ -73,6 +145,77 @@ STRIATE_INLINE Ints lane_numbers() {
   Ints v;
   for (int32_t i = 0; i < kLanes; ++i) v[i] = i;
   return v;
+}
+
+// For which lanes something holds: bits of a mask register where there are some.
+#if STRIATE_LANES == 16
+typedef __mmask16 Mask;
+typedef Bytes SmallInts;  // numbers up to 255, one a lane, as a Mask chooses among them at least cost
+#else
+typedef Ints Mask;
+typedef Ints SmallInts;
+#endif
+
+STRIATE_INLINE Mask greater(Floats a, Floats b) {
+#if STRIATE_LANES == 16
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_GT_OQ);
+#else
+  return a > b;
+#endif
+}
+
+// Which lanes are no numbers.
+STRIATE_INLINE Mask unordered(Floats v) {
+#if STRIATE_LANES == 16
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(v), reinterpret_cast<__m512>(v), _CMP_UNORD_Q);
+#else
+  return v != v;
+#endif
+}
+
+STRIATE_INLINE bool any(Mask lanes) {
+#if !defined(STRIATE_LANES)
+  for (int64_t i = 0; i < kLanes; ++i)
+    if (lanes[i]) return true;
+  return false;
+#elif STRIATE_LANES == 16
+  return lanes != 0;
+#else
+  return _mm256_movemask_ps(reinterpret_cast<__m256>(lanes)) != 0;
+#endif
+}
+
+STRIATE_INLINE Floats choose(Mask lanes, Floats a, Floats b) {
+#if STRIATE_LANES == 16
+  return reinterpret_cast<Floats>(_mm512_mask_mov_ps(reinterpret_cast<__m512>(b), lanes, reinterpret_cast<__m512>(a)));
+#else
+  return lanes ? a : b;
+#endif
+}
+
+STRIATE_INLINE SmallInts choose(Mask lanes, SmallInts a, SmallInts b) {
+#if STRIATE_LANES == 16
+  return reinterpret_cast<SmallInts>(_mm_mask_mov_epi8(reinterpret_cast<__m128i>(b), lanes, reinterpret_cast<__m128i>(a)));
+#else
+  return lanes ? a : b;
+#endif
+}
+
+STRIATE_INLINE Bytes narrow(SmallInts v) { return __builtin_convertvector(v, Bytes); }
+
+// sum + v in the lanes where `bytes` are `wanted`.
+STRIATE_INLINE Floats add_where(Bytes bytes, Bytes wanted, Floats sum, Floats v) {
+#if !defined(STRIATE_LANES)
+  return widen(bytes) == widen(wanted) ? sum + v : sum;
+#elif STRIATE_LANES == 16
+  const Mask lanes = _mm_cmpeq_epi8_mask(reinterpret_cast<__m128i>(bytes), reinterpret_cast<__m128i>(wanted));
+  const __m512 before = reinterpret_cast<__m512>(sum);
+  return reinterpret_cast<Floats>(_mm512_mask_add_ps(before, lanes, before, reinterpret_cast<__m512>(v)));
+#else
+  const auto equal = bytes == wanted;  // bytes of ones and of zeros: as integers they keep their sign
+  const Ints lanes = reinterpret_cast<Ints>(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(&equal))));
+  return sum + reinterpret_cast<Floats>(lanes & reinterpret_cast<Ints>(v));
+#endif
 }
 
 // A number as a type, and numbers 0 .. N - 1 handed one by one to a body that needs them when it is compiled.
@@ -114,6 +257,20 @@ STRIATE_INLINE Floats spread_member(Floats v) {
     return __builtin_shufflevector(v, v, Lanes...);
 #else
     return __builtin_shuffle(v, Ints{Lanes...});
+#endif
+  }
+}
+
+// A vector that begins at lane First of a and goes on in b.
+template <int First, int... Lanes>
+STRIATE_INLINE Floats neighbours(Floats a, Floats b) {
+  if constexpr (sizeof...(Lanes) < kLanes) {
+    return neighbours<First, Lanes..., static_cast<int>(sizeof...(Lanes)) + First>(a, b);
+  } else {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, Lanes...);
+#else
+    return __builtin_shuffle(a, b, Ints{Lanes...});
 #endif
   }
 }

@@ -51,6 +51,7 @@ struct Neighbours {
   int64_t place(int64_t row, int64_t column) const {
     return rows[row].position * row_step + columns[column].position * column_step;
   }
+  int64_t tap(int64_t row, int64_t column) const { return rows[row].tap * taps_per_row + columns[column].tap; }
 };
 
 struct WindowLinks {
