@@ -31,6 +31,15 @@ STRIATE_INLINE Floats load(const float* p) {
 
 STRIATE_INLINE void store(float* p, Floats v) { __builtin_memcpy(p, &v, sizeof(v)); }
 
+// Loads once what is used several times: compilers would rather load anew for each product, which keeps them waiting.
+STRIATE_INLINE Floats load_once(const float* p) {
+  Floats v = load(p);
+#if defined(STRIATE_LANES)
+  asm("" : "+v"(v));
+#endif
+  return v;
+}
+
 // The first `count` lanes from memory, zeros in the others; count may be kLanes or more.
 STRIATE_INLINE Floats load_first(const float* p, int64_t count) {
   if (count >= kLanes) return load(p);
@@ -100,6 +109,62 @@ STRIATE_INLINE void for_channels(int64_t channels, const Body& body) {
     const int64_t start = c < channels - kLanes ? c : channels - kLanes;
     body(start, c - start, kLanes);
   }
+}
+
+// Of two vectors as blocks of H lanes: the first blocks of each pair (Second = 0), or the second ones, a's before b's.
+template <int H, int Second, int... Lanes>
+STRIATE_INLINE Floats interleave_blocks(Floats a, Floats b) {
+  if constexpr (sizeof...(Lanes) < kLanes) {
+    constexpr int lane = sizeof...(Lanes), of_b = lane / H % 2;
+    return interleave_blocks<H, Second, Lanes..., (of_b ? kLanes - H : 0) + lane + Second * H>(a, b);
+  } else {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, Lanes...);
+#else
+    return __builtin_shuffle(a, b, Ints{Lanes...});
+#endif
+  }
+}
+
+// Rows become columns, in log2(kLanes) rounds that exchange blocks of 1, 2, 4 ... lanes.
+template <int H = 1>
+STRIATE_INLINE void transpose(Floats* rows) {
+  if constexpr (H < kLanes) {
+    for_each<kLanes>([&](auto number) STRIATE_INLINE_LAMBDA {
+      constexpr int i = decltype(number)::value;
+      if constexpr (i / H % 2 == 0) {
+        const Floats a = rows[i], b = rows[i + H];
+        rows[i] = interleave_blocks<H, 0>(a, b);
+        rows[i + H] = interleave_blocks<H, 1>(a, b);
+      }
+    });
+    transpose<2 * H>(rows);
+  }
+}
+
+// The sums of all lanes of each of kLanes vectors: neighbouring lanes first. Replaces what is in `rows`.
+template <int H = 1>
+STRIATE_INLINE Floats sums_of(Floats* rows) {
+  if constexpr (H == kLanes) {
+    return rows[0];
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes / H / 2; ++i) {
+      const Floats a = rows[2 * i], b = rows[2 * i + 1];
+      rows[i] = interleave_blocks<H, 0>(a, b) + interleave_blocks<H, 1>(a, b);
+    }
+    return sums_of<2 * H>(rows);
+  }
+}
+
+// kLanes rows of kLanes floats, x_row apart, stored as columns.
+STRIATE_INLINE void transpose_square(const float* x, int64_t x_row, float* y, int64_t y_row) {
+  Floats rows[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) rows[i] = load(x + i * x_row);
+  transpose(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) store(y + i * y_row, rows[i]);
 }
 
 // The lanes are groups of G; each lane gets member I of its group.
