@@ -157,6 +157,15 @@ STRIATE_INLINE Floats sums_of(Floats* rows) {
   }
 }
 
+// The sums of all lanes of each of four vectors, in the first of kLanes floats. Replaces what is in `rows`.
+STRIATE_INLINE void sums_of_four(Floats* rows, float* sums) {
+  rows[0] = interleave_blocks<1, 0>(rows[0], rows[1]) + interleave_blocks<1, 1>(rows[0], rows[1]);
+  rows[1] = interleave_blocks<1, 0>(rows[2], rows[3]) + interleave_blocks<1, 1>(rows[2], rows[3]);
+  store(sums, interleave_blocks<2, 0>(rows[0], rows[1]) + interleave_blocks<2, 1>(rows[0], rows[1]));
+#pragma GCC unroll 4
+  for (int64_t i = 4; i < kLanes; ++i) sums[i % 4] += sums[i];
+}
+
 // kLanes rows of kLanes floats, x_row apart, stored as columns.
 STRIATE_INLINE void transpose_square(const float* x, int64_t x_row, float* y, int64_t y_row) {
   Floats rows[kLanes];
