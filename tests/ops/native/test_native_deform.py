@@ -5,7 +5,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel_checks import SETS, check_bits, check_second_derivatives, compare, images, needs_extension
+from kernel_checks import (
+    LAST,
+    SETS,
+    check_bits,
+    check_second_derivatives,
+    compare,
+    images,
+    needs_extension,
+    with_gradients,
+)
 from striate import ops
 from striate.errors import InputError
 from striate.geometry import make_window, output_size
@@ -116,10 +125,26 @@ def test_small_batches(batch):
         assert not grads[2].any()
 
 
+@pytest.mark.parametrize(("groups", "offset_groups"), [(1, 1), (2, 2), (2, 4), (4, 1)])
+def test_weights_with_their_channels_innermost(groups, offset_groups):
+    """The values and gradients of contiguous weights, and a gradient that lies as the weights do where that is free."""
+    words = {"padding": 1, "groups": groups, "offset_groups": offset_groups, "impl": "native"}
+    given = operands(2, (6, 7), 24, 8, groups, offset_groups, (3, 2), {"padding": 1})
+    given[2] = given[2].contiguous()
+    expected = with_gradients(lambda *a: call(*a, **words), given)
+    given[2] = given[2].contiguous(memory_format=LAST)
+    found = with_gradients(lambda *a: call(*a, **words), given)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a, b)
+    assert found[3].is_contiguous(memory_format=LAST) == (offset_groups <= groups)
+
+
 def test_registered_as_pytorch_wants_it():
     x, offset, w, b, mask = (t.requires_grad_() for t in operands(2, (5, 4), 4, 3, 1, 1, (3, 3), {}))
     torch.library.opcheck(deform_conv._deform_conv, (x, offset, w, b, mask, [3, 3, 1, 1, 0, 0, 1, 1], [0, 0], 1, 1))
     torch.library.opcheck(deform_conv._deform_conv, (x, offset, w, None, None, [3, 3, 1, 1, 0, 0, 1, 1], [0, 0], 1, 1))
+    w = w.detach().contiguous(memory_format=LAST).requires_grad_()
+    torch.library.opcheck(deform_conv._deform_conv, (x, offset, w, b, mask, [3, 3, 1, 1, 0, 0, 1, 1], [0, 0], 1, 1))
 
 
 def test_what_is_refused_is_said():

@@ -125,9 +125,12 @@ void conv_transpose_grad_input(const float* grad_y, const float* w, float* grad_
     for (int64_t phase = 0; phase < t.s.stride_y; ++phase) {
       for (int64_t patch = begin; patch < end; ++patch)
         take_columns(t, grad_y, patch, phase, 0, t.columns, columns + (patch - begin) * t.columns);
-      for (int64_t panel = 0; panel < panels; ++panel)
-        multiply(columns, t.columns, w + (phase * panels + panel) * t.columns * kPanel,
-                 grad_patches + begin * row + panel * kPanel, row, end - begin, t.columns, phase > 0);
+      for (int64_t panel = 0; panel < panels; ++panel) {
+        const bool half = t.depth - panel * kPanel <= kPanel / 2;  // the other one would only be zeros
+        (half ? multiply<kColumnVectors / 2, float> : multiply<kColumnVectors, float>)(
+            columns, t.columns, w + (phase * panels + panel) * t.columns * kPanel,
+            grad_patches + begin * row + panel * kPanel, row, end - begin, t.columns, phase > 0);
+      }
     }
   });
   parallel_for(s.batch * s.height, 1, threads, [=, &t, &s](int64_t input_row, int64_t) {
@@ -166,6 +169,24 @@ void conv_transpose_grad_weight(const float* x, const float* grad_y, float* grad
   });
 }
 
+constexpr int kReached = 4;  // inputs of an output that are kept in registers: all of a kernel of two parts an axis
+
+// y = [y +] sums over N inputs times their kernels: one vector of channels of outputs that are all reached from them.
+template <int N>
+STRIATE_INLINE void add_reached(const Floats* inputs, const float* const* kernels, const Floats* bias, float* y,
+                                int64_t outputs, int64_t channels, int64_t count) {
+  Floats x[N];
+  for_each<N>([&](auto number) STRIATE_INLINE_LAMBDA { x[decltype(number)::value] = inputs[decltype(number)::value]; });
+  for (int64_t i = 0; i < outputs * channels; i += channels) {
+    Floats sum = bias == nullptr ? load_first(y + i, count) : *bias;
+    for_each<N>([&](auto number) STRIATE_INLINE_LAMBDA {
+      constexpr int n = decltype(number)::value;
+      sum += x[n] * load_first(kernels[n] + i, count);
+    });
+    store_first(y + i, sum, count);
+  }
+}
+
 // A kernel for every channel: w is kernel_y x kernel_x x channels, parts * stride on each axis.
 void conv_transpose_depthwise(const float* x, const float* w, const float* bias, float* y, const TransposeShape* shape,
                               int threads) {
@@ -174,22 +195,42 @@ void conv_transpose_depthwise(const float* x, const float* w, const float* bias,
   parallel_for(s.batch * s.out_height, 1, threads, [=, &s](int64_t row, int64_t) {
     const int64_t full_y = row % s.out_height + s.low_y, q_y = floor_divide(full_y, s.stride_y);
     const float* const image = x + row / s.out_height * s.height * s.width * channels;
-    for (int64_t ox = 0; ox < s.out_width; ++ox) {
-      const int64_t full_x = ox + s.low_x, q_x = floor_divide(full_x, s.stride_x);
+    float* const out = y + row * s.out_width * channels;
+    for (int64_t begin = 0; begin < s.out_width;) {
+      const int64_t q_x = floor_divide(begin + s.low_x, s.stride_x), phase = begin + s.low_x - q_x * s.stride_x;
+      const int64_t room = begin + s.stride_x - phase, end = room < s.out_width ? room : s.out_width;
       for_channels(channels, [&](int64_t c, int64_t, int64_t count) STRIATE_INLINE_LAMBDA {
-        Floats sum = bias == nullptr ? Floats{} : load_first(bias + c, count);
+        const Floats first = bias == nullptr ? Floats{} : load_first(bias + c, count);
+        const Floats* start = &first;  // what the sums begin with; null: with those that are there
+        Floats inputs[kReached];
+        const float* kernels[kReached];
+        int found = 0;
+        const auto add = [&]() STRIATE_INLINE_LAMBDA {
+          float* const to = out + begin * channels + c;
+          switch (found) {
+            case 0: add_reached<0>(inputs, kernels, start, to, end - begin, channels, count); break;
+            case 1: add_reached<1>(inputs, kernels, start, to, end - begin, channels, count); break;
+            case 2: add_reached<2>(inputs, kernels, start, to, end - begin, channels, count); break;
+            case 3: add_reached<3>(inputs, kernels, start, to, end - begin, channels, count); break;
+            default: add_reached<kReached>(inputs, kernels, start, to, end - begin, channels, count);
+          }
+          start = nullptr;
+          found = 0;
+        };
         for (int64_t part_y = 0; part_y < s.parts_y; ++part_y) {
           const int64_t iy = q_y - part_y, ky = full_y - iy * s.stride_y;
           if (iy < 0 || iy >= s.height) continue;
           for (int64_t part_x = 0; part_x < s.parts_x; ++part_x) {
-            const int64_t ix = q_x - part_x, kx = full_x - ix * s.stride_x;
+            const int64_t ix = q_x - part_x;
             if (ix < 0 || ix >= s.width) continue;
-            sum += load_first(image + (iy * s.width + ix) * channels + c, count) *
-                   load_first(w + (ky * kernel_x + kx) * channels + c, count);
+            inputs[found] = load_first(image + (iy * s.width + ix) * channels + c, count);
+            kernels[found] = w + (ky * kernel_x + part_x * s.stride_x + phase) * channels + c;
+            if (++found == kReached) add();
           }
         }
-        store_first(y + (row * s.out_width + ox) * channels + c, sum, count);
+        if (found > 0 || start != nullptr) add();
       });
+      begin = end;
     }
   });
 }
@@ -208,10 +249,15 @@ void conv_transpose_depthwise_grad_input(const float* grad_y, const float* w, fl
         if (top + ky < 0 || top + ky >= s.out_height) continue;
         const float* const row = image + ((top + ky) * s.out_width + left) * channels + c;
         const float* const weights = w + ky * kernel_x * channels + c;
-        Floats of_row[2] = {};
-        for (int64_t kx = first; kx < last; ++kx)
-          of_row[kx & 1] += load_first(row + kx * channels, count) * load_first(weights + kx * channels, count);
-        sum += of_row[0] + of_row[1];
+        Floats of_row[4] = {};  // that need not wait for each other
+        int64_t kx = first;
+        for (; kx + 4 <= last; kx += 4)
+#pragma GCC unroll 4
+          for (int i = 0; i < 4; ++i)
+            of_row[i] += load_first(row + (kx + i) * channels, count) * load_first(weights + (kx + i) * channels, count);
+        for (; kx < last; ++kx)
+          of_row[0] += load_first(row + kx * channels, count) * load_first(weights + kx * channels, count);
+        sum += (of_row[0] + of_row[1]) + (of_row[2] + of_row[3]);
       }
       store_first(grad_x + pixel * channels + c, sum, count);
     });
@@ -231,14 +277,15 @@ void conv_transpose_depthwise_grad_weight(const float* x, const float* grad_y, f
       if (oy < 0 || oy >= s.out_height) continue;
       const float* const row = grad_y + (input_row / s.height * s.out_height + oy) * s.out_width * channels;
       for (int64_t kx = 0; kx < kernel_x; ++kx) {
+        const int64_t left = kx - s.low_x;  // where the first input adds to
+        const int64_t first = left < 0 ? (s.stride_x - 1 - left) / s.stride_x : 0;
+        const int64_t room = floor_divide(s.out_width - 1 - left, s.stride_x) + 1, last = room < s.width ? room : s.width;
         for_channels(channels, [&](int64_t c, int64_t done, int64_t count) STRIATE_INLINE_LAMBDA {
+          const float* in = x + (input_row * s.width + first) * channels + c;
+          const float* out = row + (left + first * s.stride_x) * channels + c;
           Floats sum = {};
-          for (int64_t ix = 0; ix < s.width; ++ix) {
-            const int64_t ox = ix * s.stride_x + kx - s.low_x;
-            if (ox >= 0 && ox < s.out_width)
-              sum += load_first(x + (input_row * s.width + ix) * channels + c, count) *
-                     load_first(row + ox * channels + c, count);
-          }
+          for (int64_t ix = first; ix < last; ++ix, in += channels, out += s.stride_x * channels)
+            sum += load_first(in, count) * load_first(out, count);
           const Floats fresh = lane_numbers() >= static_cast<int32_t>(done) ? sum : Floats{};
           float* const place = own + kx * channels + c;
           store_first(place, load_first(place, count) + fresh, count);

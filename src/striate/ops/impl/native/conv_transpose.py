@@ -109,9 +109,11 @@ class _Case(NamedTuple):
 
     def from_parts(self, w: Tensor) -> Tensor:
         """Return from D, P, part y, phase y, part x, phase x the weights, contiguous."""
-        joined = w.reshape(*w.shape[:2], w.shape[2] * w.shape[3], w.shape[4] * w.shape[5])
+        (parts_y, parts_x), (stride_y, stride_x) = self.parts, self.stride
+        joined = empty(*w.shape[:2], parts_y * stride_y, parts_x * stride_x)
+        joined.view(w.shape).copy_(w)
         cut = joined[:, :, : self.kernel[0], : self.kernel[1]]
-        return cut.clone(memory_format=torch.contiguous_format)
+        return cut.clone(memory_format=torch.contiguous_format) if cut.shape != joined.shape else joined
 
 
 @torch.library.custom_op("striate::conv_transpose", mutates_args=(), device_types="cpu")
@@ -176,9 +178,12 @@ def _kernels_last(parts: Tensor) -> Tensor:
 
 def _in_panels(matrices: Tensor) -> Tensor:
     """Return matrices phase x rows x columns as phase x panel x rows x column of the panel, with zeros at the end."""
-    missing = -matrices.shape[-1] % panel()
-    padded = F.pad(matrices, (0, missing)) if missing else matrices
-    return padded.reshape(*padded.shape[:-1], -1, panel()).transpose(1, 2).contiguous()
+    phases, rows, columns = matrices.shape
+    packed = empty(phases, -(-columns // panel()), rows, panel())
+    for number, part in enumerate(torch.split(matrices, panel(), 2)):
+        packed[:, number, :, : part.shape[2]] = part
+        packed[:, number, :, part.shape[2] :] = 0.0
+    return packed
 
 
 @_conv_transpose.register_fake

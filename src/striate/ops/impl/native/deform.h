@@ -41,18 +41,30 @@ struct Deform {
   int64_t group(int64_t segment) const { return segment * width / (s.channels / s.groups); }
   int64_t offset_group(int64_t segment) const { return segment * width / (s.channels / s.offset_groups); }
 
-  // For output `pixel`, counted through all images.
-  Corners corners(int64_t pixel, int64_t segment, int64_t tap) const {
-    const int64_t entry = (pixel * s.offset_groups + offset_group(segment)) * taps + tap;
-    const int64_t oy = pixel / s.out_width % s.out_height, ox = pixel % s.out_width;
-    const float y = offset[2 * entry] + (oy * s.stride_y + tap / s.kernel_x * s.dilation_y - s.low_y);
-    const float x_place = offset[2 * entry + 1] + (ox * s.stride_x + tap % s.kernel_x * s.dilation_x - s.low_x);
-    const float* const image = x + pixel / (s.out_height * s.out_width) * s.height * s.width * s.channels + segment * width;
-    return around(image, y, x_place, mask == nullptr ? 1.0f : mask[entry]);
+  // Where an output stands, which is counted through all images.
+  struct Pixel {
+    int64_t number, y, x;  // y, x: of the input that its first tap would read if nothing were moved
+    const float* image;
+  };
+  Pixel pixel(int64_t number) const {
+    const int64_t row = number / s.out_width;
+    return {number, row % s.out_height * s.stride_y - s.low_y, number % s.out_width * s.stride_x - s.low_x,
+            x + row / s.out_height * s.height * s.width * s.channels};
+  }
+
+  // Call body(tap, corners) for every tap of an output and a segment.
+  template <class Body>
+  STRIATE_INLINE void for_taps(const Pixel& pixel, int64_t segment, const Body& body) const {
+    const float* const image = pixel.image + segment * width;
+    int64_t entry = (pixel.number * s.offset_groups + offset_group(segment)) * taps, tap = 0;
+    for (int64_t ky = 0; ky < s.kernel_y; ++ky)
+      for (int64_t kx = 0; kx < s.kernel_x; ++kx, ++tap, ++entry)
+        body(tap, around(image, offset[2 * entry] + (pixel.y + ky * s.dilation_y),
+                         offset[2 * entry + 1] + (pixel.x + kx * s.dilation_x), mask == nullptr ? 1.0f : mask[entry]));
   }
 
  private:
-  Corners around(const float* image, float y, float x_place, float factor) const {
+  STRIATE_INLINE Corners around(const float* image, float y, float x_place, float factor) const {
     // a place beyond the border reads nothing; one that is no number is kept, so that its results are none either
     const bool beyond = y < -1 || y > s.height || x_place < -1 || x_place > s.width;
     const bool number = y == y && x_place == x_place;
@@ -110,11 +122,14 @@ void deform_conv(const float* x, const float* offset, const float* mask, const f
     thread_local Scratch scratch;
     float* const read = scratch.floats(block * (row + panels * kPanel));
     float* const result = read + block * row;
-    for (int64_t pixel = begin; pixel < end; ++pixel)
-      for (int64_t segment = 0; segment < s.segments; ++segment)
-        for (int64_t tap = 0; tap < d.taps; ++tap)
-          read_place(d.corners(pixel, segment, tap), 0, d.width,
-                     read + (pixel - begin) * row + (segment * d.taps + tap) * d.width);
+    for (int64_t number = begin; number < end; ++number) {
+      const Deform::Pixel pixel = d.pixel(number);
+      float* to = read + (number - begin) * row;
+      for (int64_t segment = 0; segment < s.segments; ++segment, to += d.taps * d.width)
+        d.for_taps(pixel, segment, [&](int64_t tap, const Corners& corners) STRIATE_INLINE_LAMBDA {
+          read_place(corners, 0, d.width, to + tap * d.width);
+        });
+    }
     for (int64_t group = 0; group < s.groups; ++group) {
       for (int64_t at = 0; at < depth; at += kDepthAtOnce)
         for (int64_t panel = 0; panel < panels; ++panel)
@@ -160,11 +175,9 @@ inline void spread_place(const Corners& corners, const float* grad, int64_t firs
       store_first(place, load_first(place, count) + value * weights[i], count);
     }
   });
-  float f[4], read = 0.0f;
-  for (int i = 0; i < 4; ++i) {
-    f[i] = sum_of(products[i]);
-    read += f[i] * corners.weights[i];
-  }
+  float f[kLanes], read = 0.0f;
+  sums_of_four(products, f);
+  for (int i = 0; i < 4; ++i) read += f[i] * corners.weights[i];
   moves[0] = corners.factor * ((1 - corners.x_share) * (f[2] - f[0]) + corners.x_share * (f[3] - f[1]));
   moves[1] = corners.factor * ((1 - corners.y_share) * (f[1] - f[0]) + corners.y_share * (f[3] - f[2]));
   moves[2] = read;
@@ -191,10 +204,10 @@ inline void deform_backward_slice(const Deform& d, const DeformSlice& slice, con
     const int64_t image = begin / of_image, left = (image + 1) * of_image - begin, count = left < block ? left : block;
     const float* const grad = grad_y + begin * s.out_channels + d.group(slice.segment) * outputs;
     for (int64_t p = 0; p < count; ++p)
-      for (int64_t tap = 0; tap < d.taps; ++tap) {
-        const Corners& corners = work.corners[p * d.taps + tap] = d.corners(begin + p, slice.segment, tap);
+      d.for_taps(d.pixel(begin + p), slice.segment, [&](int64_t tap, const Corners& corners) STRIATE_INLINE_LAMBDA {
+        work.corners[p * d.taps + tap] = corners;
         read_place(corners, slice.first, slice.channels, work.read + (p * d.taps + tap) * row);
-      }
+      });
     for (int64_t tap = 0; tap < d.taps; ++tap)
       for (int64_t c = 0; c < row; c += kPanel)
         multiply(grad, s.out_channels,

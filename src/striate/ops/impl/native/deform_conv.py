@@ -127,7 +127,13 @@ def _deform_conv_backward(
         shape,
         pieces,
     )
-    weights = _summed(parts)[..., :outputs].view(groups, -1, taps, width, outputs)
+    rows = _summed(parts)[..., :outputs].view(groups, -1, taps, width, outputs)
+    if _channels_innermost(w) and groups == shape.segments:
+        grad_w = empty_images(*w.shape)
+        _turn(rows.reshape(groups, -1, outputs), grad_w.flatten(2).transpose(1, 2).view(groups, outputs, -1))
+    else:
+        grad_w = empty(*w.shape)
+        _turn(rows.transpose(2, 3).reshape(groups, -1, outputs), grad_w.view(groups, outputs, -1))
     moved = _summed(moves.transpose(0, 1)).permute(1, 0, 4, 5, 2, 3)  # N, offset group, tap, 3, Ho, Wo
     grad_offset = moved[:, :, :, :2].reshape(offset.shape).clone(memory_format=torch.contiguous_format)
     grad_mask = (
@@ -135,28 +141,46 @@ def _deform_conv_backward(
         if mask is None
         else moved[:, :, :, 2].reshape(mask.shape).clone(memory_format=torch.contiguous_format)
     )
-    grad_w = weights.permute(0, 4, 1, 3, 2).reshape(w.shape).contiguous()
     return grad_x, grad_offset, grad_w, grad_mask
 
 
 def _summed(parts: Tensor) -> Tensor:
-    """Return the sum over the first axis, in its order whatever the number of threads; a tensor of its own."""
-    return reduce(torch.add, parts[1:].unbind(), parts[0].clone())
+    """Return the sum over the first axis, in its order whatever the number of threads, in the place of the first."""
+    return reduce(Tensor.add_, parts[1:].unbind(), parts[0])
 
 
 def _shape(x: Tensor, offset: Tensor, w: Tensor, window: list[int], groups: int, offset_groups: int) -> DeformShape:
     n, channels, height, width = x.shape
-    segments = channels // gcd(channels // groups, channels // offset_groups)
+    segments = _segments(channels, groups, offset_groups)
     outputs = offset.shape[2:]
     return DeformShape(n, height, width, channels, *outputs, w.shape[0], *window, groups, offset_groups, segments)
+
+
+def _segments(channels: int, groups: int, offset_groups: int) -> int:
+    return channels // gcd(channels // groups, channels // offset_groups)
 
 
 def _packed(w: Tensor, groups: int, segments: int) -> Tensor:
     """Return for each group a matrix (segment, tap, channel) x output, in panels of outputs."""
     outputs, taps = len(w) // groups, w[0, 0].numel()
-    turned = torch.stack([part.flatten(1).t().contiguous() for part in w.chunk(groups)])  # PyTorch turns it in blocks
-    rows = turned.view(groups, segments // groups, -1, taps, outputs).transpose(2, 3)
+    turned = empty(groups, w[0].numel(), outputs)
+    if _channels_innermost(w) and groups == segments:
+        _turn(w.flatten(2).transpose(1, 2).view(groups, outputs, -1), turned)
+        rows = turned.view(groups, 1, taps, -1, outputs)
+    else:
+        _turn(w.reshape(groups, outputs, -1), turned)
+        rows = turned.view(groups, segments // groups, -1, taps, outputs).transpose(2, 3)
     return _in_panels(rows).movedim(-2, 1).contiguous()
+
+
+def _channels_innermost(w: Tensor) -> bool:
+    return channels_last(w) and not w.is_contiguous()
+
+
+def _turn(matrices: Tensor, turned: Tensor) -> None:
+    """Write the transposes of some matrices; one by one, for PyTorch turns a single matrix in blocks."""
+    for matrix, to in zip(matrices, turned, strict=True):
+        to.copy_(matrix.t())
 
 
 def _packed_backward(w: Tensor, groups: int, segments: int) -> Tensor:
@@ -206,7 +230,10 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     grad_x = x.new_empty(x.shape).contiguous(memory_format=torch.channels_last)
     grad_mask = x.new_empty(0) if mask is None else mask.new_empty(mask.shape)
-    return grad_x, offset.new_empty(offset.shape), w.new_empty(w.shape), grad_mask
+    grad_w = w.new_empty(w.shape)
+    if _channels_innermost(w) and groups == _segments(x.shape[1], groups, offset_groups):
+        grad_w = grad_w.contiguous(memory_format=torch.channels_last)
+    return grad_x, offset.new_empty(offset.shape), grad_w, grad_mask
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

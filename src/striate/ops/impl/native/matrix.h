@@ -23,50 +23,51 @@ struct Products<float> {
   static STRIATE_INLINE Floats add(Floats sum, Vector a, Vector b) { return sum + a * b; }
 };
 
-// result (R rows) = [result +] a (R x depth) times panel (depth x kPanel, contiguous; kDepth rows interleaved).
-template <int R, class Number>
+// result (R rows) = [result +] a (R x depth) times panel (depth x kPanel, contiguous; kDepth rows interleaved), of which
+// only the first V vectors of columns are computed.
+template <int R, int V, class Number>
 STRIATE_INLINE void multiply_rows(const Number* a, int64_t a_row, const Number* panel, float* result,
                                   int64_t result_row, int64_t depth, bool add) {
   typedef Products<Number> P;
   constexpr int64_t kWide = kLanes * P::kDepth;
-  Floats sums[R][kColumnVectors] = {};
+  Floats sums[R][V] = {};
   for (int64_t d = 0; d < depth; d += P::kDepth) {
-    typename P::Vector b[kColumnVectors];
+    typename P::Vector b[V];
 #pragma GCC unroll 4
-    for (int j = 0; j < kColumnVectors; ++j) b[j] = P::get(panel + d * kPanel + j * kWide);
+    for (int j = 0; j < V; ++j) b[j] = P::get(panel + d * kPanel + j * kWide);
 #pragma GCC unroll 4
-    for (int j = 0; j < kColumnVectors; ++j) __builtin_prefetch(panel + (d + 16 * P::kDepth) * kPanel + j * kWide);
+    for (int j = 0; j < V; ++j) __builtin_prefetch(panel + (d + 16 * P::kDepth) * kPanel + j * kWide);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const typename P::Vector value = P::in_all_lanes(a + r * a_row + d);
 #pragma GCC unroll 4
-      for (int j = 0; j < kColumnVectors; ++j) sums[r][j] = P::add(sums[r][j], value, b[j]);
+      for (int j = 0; j < V; ++j) sums[r][j] = P::add(sums[r][j], value, b[j]);
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int j = 0; j < kColumnVectors; ++j) {
+    for (int j = 0; j < V; ++j) {
       float* const place = result + r * result_row + j * kLanes;
       store(place, add ? sums[r][j] + load(place) : sums[r][j]);
     }
 }
 
-// result (rows x panel) = [result +] a (rows x depth) times panel.
-template <class Number>
+// result (rows x panel) = [result +] a (rows x depth) times panel; of the columns only V vectors.
+template <int V = kColumnVectors, class Number>
 inline void multiply(const Number* a, int64_t a_row, const Number* panel, float* result, int64_t result_row,
                      int64_t rows, int64_t depth, bool add = false) {
   int64_t r = 0;
   for (; r + kRows <= rows; r += kRows)
-    multiply_rows<kRows>(a + r * a_row, a_row, panel, result + r * result_row, result_row, depth, add);
+    multiply_rows<kRows, V>(a + r * a_row, a_row, panel, result + r * result_row, result_row, depth, add);
   const Number* const rest = a + r * a_row;
   float* const out = result + r * result_row;
   switch (rows - r) {
-    case 5: return multiply_rows<5>(rest, a_row, panel, out, result_row, depth, add);
-    case 4: return multiply_rows<4>(rest, a_row, panel, out, result_row, depth, add);
-    case 3: return multiply_rows<3>(rest, a_row, panel, out, result_row, depth, add);
-    case 2: return multiply_rows<2>(rest, a_row, panel, out, result_row, depth, add);
-    case 1: return multiply_rows<1>(rest, a_row, panel, out, result_row, depth, add);
+    case 5: return multiply_rows<5, V>(rest, a_row, panel, out, result_row, depth, add);
+    case 4: return multiply_rows<4, V>(rest, a_row, panel, out, result_row, depth, add);
+    case 3: return multiply_rows<3, V>(rest, a_row, panel, out, result_row, depth, add);
+    case 2: return multiply_rows<2, V>(rest, a_row, panel, out, result_row, depth, add);
+    case 1: return multiply_rows<1, V>(rest, a_row, panel, out, result_row, depth, add);
   }
 }
 

@@ -31,6 +31,15 @@ STRIATE_INLINE Floats load(const float* p) {
 
 STRIATE_INLINE void store(float* p, Floats v) { __builtin_memcpy(p, &v, sizeof(v)); }
 
+// Loads once what is used several times: compilers would rather load anew for each product, which keeps them waiting.
+STRIATE_INLINE Floats load_once(const float* p) {
+  Floats v = load(p);
+#if defined(STRIATE_LANES)
+  asm("" : "+v"(v));
+#endif
+  return v;
+}
+
 // The first `count` lanes from memory, zeros in the others; count may be kLanes or more.
 STRIATE_INLINE Floats load_first(const float* p, int64_t count) {
   if (count >= kLanes) return load(p);
@@ -245,6 +254,71 @@ STRIATE_INLINE void for_channels(int64_t channels, const Body& body) {
   }
 }
 
+// Of two vectors as blocks of H lanes: the first blocks of each pair (Second = 0), or the second ones, a's before b's.
+template <int H, int Second, int... Lanes>
+STRIATE_INLINE Floats interleave_blocks(Floats a, Floats b) {
+  if constexpr (sizeof...(Lanes) < kLanes) {
+    constexpr int lane = sizeof...(Lanes), of_b = lane / H % 2;
+    return interleave_blocks<H, Second, Lanes..., (of_b ? kLanes - H : 0) + lane + Second * H>(a, b);
+  } else {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, Lanes...);
+#else
+    return __builtin_shuffle(a, b, Ints{Lanes...});
+#endif
+  }
+}
+
+// Rows become columns, in log2(kLanes) rounds that exchange blocks of 1, 2, 4 ... lanes.
+template <int H = 1>
+STRIATE_INLINE void transpose(Floats* rows) {
+  if constexpr (H < kLanes) {
+    for_each<kLanes>([&](auto number) STRIATE_INLINE_LAMBDA {
+      constexpr int i = decltype(number)::value;
+      if constexpr (i / H % 2 == 0) {
+        const Floats a = rows[i], b = rows[i + H];
+        rows[i] = interleave_blocks<H, 0>(a, b);
+        rows[i + H] = interleave_blocks<H, 1>(a, b);
+      }
+    });
+    transpose<2 * H>(rows);
+  }
+}
+
+// The sums of all lanes of each of kLanes vectors: neighbouring lanes first. Replaces what is in `rows`.
+template <int H = 1>
+STRIATE_INLINE Floats sums_of(Floats* rows) {
+  if constexpr (H == kLanes) {
+    return rows[0];
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes / H / 2; ++i) {
+      const Floats a = rows[2 * i], b = rows[2 * i + 1];
+      rows[i] = interleave_blocks<H, 0>(a, b) + interleave_blocks<H, 1>(a, b);
+    }
+    return sums_of<2 * H>(rows);
+  }
+}
+
+// The sums of all lanes of each of four vectors, in the first of kLanes floats. Replaces what is in `rows`.
+STRIATE_INLINE void sums_of_four(Floats* rows, float* sums) {
+  rows[0] = interleave_blocks<1, 0>(rows[0], rows[1]) + interleave_blocks<1, 1>(rows[0], rows[1]);
+  rows[1] = interleave_blocks<1, 0>(rows[2], rows[3]) + interleave_blocks<1, 1>(rows[2], rows[3]);
+  store(sums, interleave_blocks<2, 0>(rows[0], rows[1]) + interleave_blocks<2, 1>(rows[0], rows[1]));
+#pragma GCC unroll 4
+  for (int64_t i = 4; i < kLanes; ++i) sums[i % 4] += sums[i];
+}
+
+// kLanes rows of kLanes floats, x_row apart, stored as columns.
+STRIATE_INLINE void transpose_square(const float* x, int64_t x_row, float* y, int64_t y_row) {
+  Floats rows[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) rows[i] = load(x + i * x_row);
+  transpose(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) store(y + i * y_row, rows[i]);
+}
+
 // The lanes are groups of G; each lane gets member I of its group.
 template <int G, int I, int... Lanes>
 STRIATE_INLINE Floats spread_member(Floats v) {
@@ -272,38 +346,6 @@ STRIATE_INLINE Floats neighbours(Floats a, Floats b) {
 #else
     return __builtin_shuffle(a, b, Ints{Lanes...});
 #endif
-  }
-}
-
-// Rows i and i + Half exchange: lane l of `Upper` rows, or of the others, of two blocks of 2 * Half x 2 * Half numbers.
-template <int Half, bool Upper, int... Lanes>
-STRIATE_INLINE Floats exchanged(Floats a, Floats b) {
-  constexpr int l = sizeof...(Lanes);
-  if constexpr (l < kLanes) {
-    constexpr bool other = (l & Half) != 0;
-    constexpr int from = Upper ? (other ? kLanes + l : l + Half) : (other ? kLanes + l - Half : l);
-    return exchanged<Half, Upper, Lanes..., from>(a, b);
-  } else {
-#if defined(__clang__) || __GNUC__ >= 12
-    return __builtin_shufflevector(a, b, Lanes...);
-#else
-    return __builtin_shuffle(a, b, Ints{Lanes...});
-#endif
-  }
-}
-
-// Turn rows into columns: what is off the diagonal changes places, in ever larger blocks.
-template <int Half = 1>
-STRIATE_INLINE void transpose(Floats (&rows)[kLanes]) {
-  if constexpr (Half < kLanes) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) {
-      if ((i & Half) != 0) continue;
-      const Floats a = rows[i], b = rows[i + Half];
-      rows[i] = exchanged<Half, false>(a, b);
-      rows[i + Half] = exchanged<Half, true>(a, b);
-    }
-    transpose<2 * Half>(rows);
   }
 }
 

@@ -82,7 +82,7 @@ void grad_tile(const float* x, int64_t x_row, int64_t x_next, const float* const
         for (int r = 0; r < R; ++r) g[r] = load(grads[r] + at);
 #pragma GCC unroll 24
         for (int t = 0; t < T; ++t) {
-          const Floats input = load(inputs + t * kLanes);
+          const Floats input = load_once(inputs + t * kLanes);
 #pragma GCC unroll 24
           for (int r = 0; r < R; ++r) sums[r][t] += g[r] * input;
         }
@@ -92,15 +92,24 @@ void grad_tile(const float* x, int64_t x_row, int64_t x_next, const float* const
         for (int t = 0; t < T; ++t) input[t] = load(inputs + t * kLanes);
 #pragma GCC unroll 24
         for (int r = 0; r < R; ++r) {
-          const Floats g = load(grads[r] + at);
+          const Floats g = load_once(grads[r] + at);
 #pragma GCC unroll 24
           for (int t = 0; t < T; ++t) sums[r][t] += g * input[t];
         }
       }
     }
   }
-  for (int r = 0; r < R; ++r)
-    for (int t = 0; t < T; ++t) results[r][t] = sum_of(sums[r][t]);
+  for_each<(R * T + kLanes - 1) / kLanes>([&](auto number) STRIATE_INLINE_LAMBDA {
+    constexpr int first = decltype(number)::value * kLanes;
+    Floats some[kLanes] = {};
+    float totals[kLanes];
+    for_each<kLanes>([&](auto lane) STRIATE_INLINE_LAMBDA {
+      constexpr int at = first + decltype(lane)::value;
+      if constexpr (at < R * T) some[decltype(lane)::value] = sums[at / T][at % T];
+    });
+    store(totals, sums_of(some));
+    for (int at = first; at < R * T && at < first + kLanes; ++at) results[at / T][at % T] = totals[at - first];
+  });
 }
 
 // The functions above for every R and T whose sums fit into the registers.

@@ -126,11 +126,18 @@ struct DenseCopies {
         panels((inputs + kPanel - 1) / kPanel), x(copies + l.copies_at), grads(x + panels * kPanel * images) {}
 
   void take(const SmallLayer& l, const SmallFrame& in, int64_t first, const float* values, const float* g) const {
-    for (int64_t i = 0; i < panels * kPanel; ++i)
-      for (int64_t n = 0; n < kLanes; ++n)
-        x[(i / kPanel * images + first + n) * kPanel + i % kPanel] = i < inputs ? values[(in.at + i) * kLanes + n] : 0.0f;
+    const float* const from = values + in.at * kLanes;
+    const auto panel = [&](int64_t i) { return x + (i / kPanel * images + first) * kPanel + i % kPanel; };
+    int64_t done = 0;
+    for (; done + kLanes <= inputs; done += kLanes) transpose_square(from + done * kLanes, kLanes, panel(done), kPanel);
+    for (int64_t i = done; i < panels * kPanel; ++i)
+      for (int64_t n = 0; n < kLanes; ++n) panel(i)[n * kPanel] = i < inputs ? from[i * kLanes + n] : 0.0f;
+    const float* const own = g + l.grads.at * kLanes;
+    float* const to = grads + first * outputs;
+    for (done = 0; done + kLanes <= outputs; done += kLanes)
+      transpose_square(own + done * kLanes, kLanes, to + done, outputs);
     for (int64_t n = 0; n < kLanes; ++n)
-      for (int64_t o = 0; o < outputs; ++o) grads[(first + n) * outputs + o] = g[(l.grads.at + o) * kLanes + n];
+      for (int64_t o = done; o < outputs; ++o) to[n * outputs + o] = own[o * kLanes + n];
   }
 
   // The columns of the weights' gradients that belong to one panel of inputs.
@@ -151,12 +158,12 @@ struct DenseCopies {
 
 // ---- pooling
 
-// The inputs under one window of one channel: how many rows and columns of them, and where the first one is.
+// The inputs under one window of one channel: how many rows and columns of them, and the column of the first one.
 template <class Rows, class Columns>
 struct Under {
   Rows rows;
   Columns columns;
-  int64_t y, x;
+  int64_t x;
 
   // Call body(place) for each of them in row-major order; `next_row` and `next` are the distances of neighbours.
   template <class Pointer, class Body>
@@ -170,18 +177,20 @@ struct Two {
   constexpr operator int64_t() const { return 2; }
 };
 
-// Call body(channel, row, column, under) for every output of a pooling layer; the usual window is known when compiled.
-template <class Body>
-STRIATE_INLINE void for_windows(const SmallLayer& l, const SmallFrame& in, const Body& body) {
+// Call in_row(channel, row, top) for every row of a pooling layer's outputs, whose windows begin in the input's row
+// `top`, and what it returns for every output of the row, with (column, under). The usual window is known when compiled.
+template <class InRow>
+STRIATE_INLINE void for_windows(const SmallLayer& l, const SmallFrame& in, const InRow& in_row) {
+  const int64_t width = l.values.width, stride = l.stride_x, low = l.low_x, kernel = l.kernel_x, in_width = in.width;
   for_rows(l.values, [&](int64_t channel, int64_t row) {
     const int64_t y = row * l.stride_y - l.low_y, top = y < 0 ? 0 : y, rows = smaller(y + l.kernel_y, in.height) - top;
-    for (int64_t column = 0; column < l.values.width; ++column) {
-      const int64_t x = column * l.stride_x - l.low_x, left = x < 0 ? 0 : x;
-      const int64_t columns = smaller(x + l.kernel_x, in.width) - left;
+    const auto body = in_row(channel, row, top);
+    for (int64_t column = 0; column < width; ++column) {
+      const int64_t x = column * stride - low, left = x < 0 ? 0 : x, columns = smaller(x + kernel, in_width) - left;
       if (rows == 2 && columns == 2)
-        body(channel, row, column, Under<Two, Two>{{}, {}, top, left});
+        body(column, Under<Two, Two>{{}, {}, left});
       else
-        body(channel, row, column, Under<int64_t, int64_t>{rows, columns, top, left});
+        body(column, Under<int64_t, int64_t>{rows, columns, left});
     }
   });
 }
@@ -210,63 +219,91 @@ STRIATE_INLINE Floats sum_under(const Window& u, const float* first, int64_t nex
 
 inline void small_pool(const SmallLayer& l, const SmallFrame& in, const float* x, float* y) {
   const int64_t next_row = in.columns * kLanes;
-  for_windows(l, in, [&](int64_t channel, int64_t row, int64_t column, const auto& under) {
-    const float* const first = place(x, in, channel, under.y, under.x);
-    float* const to = place(y, l.values, channel, row, column);
-    if (l.kind == kSmallMaxPool) return store(to, largest_under(under, first, next_row));
-    const Floats pooled = sum_under(under, first, next_row) * pool_scale(l, under);
-    store(to, l.kind == kSmallSubsample ? pooled * l.weight[channel] + l.bias[channel] : pooled);
+  for_windows(l, in, [&](int64_t channel, int64_t row, int64_t top) STRIATE_INLINE_LAMBDA {
+    const float* const inputs = place(x, in, channel, top, 0);
+    float* const outputs = place(y, l.values, channel, row, 0);
+    return [=, &l](int64_t column, const auto& under) STRIATE_INLINE_LAMBDA {
+      const float* const first = inputs + under.x * kLanes;
+      float* const to = outputs + column * kLanes;
+      if (l.kind == kSmallMaxPool) return store(to, largest_under(under, first, next_row));
+      const Floats pooled = sum_under(under, first, next_row) * pool_scale(l, under);
+      store(to, l.kind == kSmallSubsample ? pooled * l.weight[channel] + l.bias[channel] : pooled);
+    };
   });
 }
 
-// The gradient goes to the first of the largest inputs, or to all under the window.
+// Gives the gradient of every window of a pooling layer to the inputs under it. The first of the largest inputs takes
+// it all if Largest, else each its share. Tiled: each input is under just one window, so that there is nothing to add to.
+template <bool Tiled, bool Largest>
+void give_windows(const SmallLayer& l, const SmallFrame& in, const float* values, float* grads, const SmallFrame& to) {
+  const int64_t in_row = in.columns * kLanes, row_step = to.step_y * to.columns * kLanes, step = to.step_x * kLanes;
+  const int64_t next = l.grads.step_x * kLanes;
+  const auto give = [](float* sum, Floats g) STRIATE_INLINE_LAMBDA { store(sum, Tiled ? g : load(sum) + g); };
+  for_windows(l, in, [&](int64_t channel, int64_t row, int64_t top) STRIATE_INLINE_LAMBDA {
+    const float* const inputs = place(values, in, channel, top, 0);
+    const float* const given = place(grads, l.grads, channel, row, 0);
+    float* const sums = place(grads, to, channel, top, 0);
+    const float weight = l.kind == kSmallSubsample ? l.weight[channel] : 1.0f;
+    return [=, &l](int64_t column, const auto& under) STRIATE_INLINE_LAMBDA {
+      float* const first = sums + under.x * step;
+      Floats g = load(given + column * next);
+      if constexpr (Largest) {
+        const float* x = inputs + under.x * kLanes;
+        const Ints largest = reinterpret_cast<Ints>(largest_under(under, x, in_row));  // its bits: a NaN equals itself
+        for (int64_t r = 0; r < under.rows; ++r)
+          for (int64_t c = 0; c < under.columns; ++c) {
+            const Ints value = reinterpret_cast<Ints>(load(x + r * in_row + c * kLanes));
+            give(first + r * row_step + c * step, value == largest ? g : Floats{});
+            g = value == largest ? Floats{} : g;  // the first one takes it all
+          }
+      } else {
+        g *= pool_scale(l, under) * weight;
+        under.each(first, row_step, step, [&](float* sum) STRIATE_INLINE_LAMBDA { give(sum, g); });
+      }
+    };
+  });
+}
+
 inline void small_pool_grad_input(const SmallLayer& l, const SmallFrame& in, const float* values, float* grads,
                                   const SmallFrame& to) {
-  const bool tiled = l.kernel_y == l.stride_y && l.kernel_x == l.stride_x && l.values.height * l.stride_y == to.height &&
-                     l.values.width * l.stride_x == to.width;  // each input is under just one window
-  if (!tiled) for_rows(to, [&](int64_t channel, int64_t y) {
+  const bool largest = l.kind == kSmallMaxPool;
+  if (l.kernel_y == l.stride_y && l.kernel_x == l.stride_x && l.values.height * l.stride_y == to.height &&
+      l.values.width * l.stride_x == to.width)
+    return (largest ? give_windows<true, true> : give_windows<true, false>)(l, in, values, grads, to);
+  for_rows(to, [&](int64_t channel, int64_t y) {
     for (int64_t x = 0; x < to.width; ++x) store(place(grads, to, channel, y, x), Floats{});
   });
-  const int64_t in_row = in.columns * kLanes, row_step = to.step_y * to.columns * kLanes, step = to.step_x * kLanes;
-  for_windows(l, in, [&](int64_t channel, int64_t row, int64_t column, const auto& under) {
-    const auto give = [&](float* sum, Floats g) { store(sum, tiled ? g : load(sum) + g); };
-    float* const first = place(grads, to, channel, under.y, under.x);
-    Floats g = load(place(grads, l.grads, channel, row, column));
-    if (l.kind == kSmallMaxPool) {
-      const float* x = place(values, in, channel, under.y, under.x);
-      const Floats largest = largest_under(under, x, in_row);
-      for (int64_t r = 0; r < under.rows; ++r)
-        for (int64_t c = 0; c < under.columns; ++c) {
-          const Floats value = load(x + r * in_row + c * kLanes);
-          const Ints found = (value == largest) | (value != value);
-          give(first + r * row_step + c * step, found ? g : Floats{});
-          g = found ? Floats{} : g;  // the first one takes it all
-        }
-    } else {
-      g *= pool_scale(l, under) * (l.kind == kSmallSubsample ? l.weight[channel] : 1.0f);
-      under.each(first, row_step, step, [&](float* sum) { give(sum, g); });
-    }
-  });
+  (largest ? give_windows<false, true> : give_windows<false, false>)(l, in, values, grads, to);
 }
 
 inline void small_subsample_grads(const SmallLayer& l, const SmallFrame& in, const float* values, const float* grads,
                                   float* result) {
   Floats sum = {};
-  for_windows(l, in, [&](int64_t channel, int64_t row, int64_t column, const auto& under) {
-    const float* const first = place(values, in, channel, under.y, under.x);
-    const Floats pooled = sum_under(under, first, in.columns * kLanes) * pool_scale(l, under);
-    const Floats product = pooled * load(place(grads, l.grads, channel, row, column));
-    sum = row == 0 && column == 0 ? product : sum + product;
-    if (row == l.values.height - 1 && column == l.values.width - 1) result[channel] = sum_of(sum);
+  for_windows(l, in, [&](int64_t channel, int64_t row, int64_t top) STRIATE_INLINE_LAMBDA {
+    const float* const inputs = place(values, in, channel, top, 0);
+    const float* const given = place(grads, l.grads, channel, row, 0);
+    if (row == 0) sum = Floats{};
+    return [=, &l, &in, &sum](int64_t column, const auto& under) STRIATE_INLINE_LAMBDA {
+      const Floats pooled = sum_under(under, inputs + under.x * kLanes, in.columns * kLanes) * pool_scale(l, under);
+      sum += pooled * load(given + column * l.grads.step_x * kLanes);
+      if (row == l.values.height - 1 && column == l.values.width - 1) result[channel] = sum_of(sum);
+    };
   });
 }
 
 inline void small_grad_bias(const SmallFrame& f, const float* grads, float* result) {
   for (int64_t channel = 0; channel < f.channels; ++channel) {
-    Floats sum = {};
-    for (int64_t y = 0; y < f.height; ++y)
-      for (int64_t x = 0; x < f.width; ++x) sum += load(place(grads, f, channel, y, x));
-    result[channel] = sum_of(sum);
+    Floats sums[4] = {};  // that need not wait for each other
+    for (int64_t y = 0; y < f.height; ++y) {
+      const float* g = place(grads, f, channel, y, 0);
+      const int64_t next = f.step_x * kLanes;
+      int64_t x = 0;
+      for (; x + 4 <= f.width; x += 4)
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) sums[i] += load(g + (x + i) * next);
+      for (; x < f.width; ++x) sums[0] += load(g + x * next);
+    }
+    result[channel] = sum_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
   }
 }
 

@@ -18,7 +18,11 @@ inline void take_images(const float* x, const int64_t* strides, const SmallFrame
   for (int64_t n = 0; n < kLanes; ++n) images[n] = x + (first + (n < count ? n : 0)) * strides[0];
   for_rows(f, [&](int64_t channel, int64_t y) {
     const int64_t from = channel * strides[1] + y * strides[2];
-    for (int64_t column = 0; column < f.width; ++column) {
+    int64_t column = 0;
+    if (strides[3] == 1 && count == kLanes)
+      for (; column + kLanes <= f.width; column += kLanes)
+        transpose_square(images[0] + from + column, strides[0], place(memory, f, channel, y, column), f.step_x * kLanes);
+    for (; column < f.width; ++column) {
       float lanes[kLanes];
       for (int64_t n = 0; n < kLanes; ++n) lanes[n] = images[n][from + column * strides[3]];
       if (count < kLanes)
