@@ -107,13 +107,10 @@ class _Case(NamedTuple):
         padded = F.pad(w, missing) if any(missing) else w
         return padded.reshape(*w.shape[:2], parts_y, stride_y, parts_x, stride_x)
 
-    def from_parts(self, w: Tensor) -> Tensor:
-        """Return from D, P, part y, phase y, part x, phase x the weights, contiguous."""
-        (parts_y, parts_x), (stride_y, stride_x) = self.parts, self.stride
-        joined = empty(*w.shape[:2], parts_y * stride_y, parts_x * stride_x)
-        joined.view(w.shape).copy_(w)
-        cut = joined[:, :, : self.kernel[0], : self.kernel[1]]
-        return cut.clone(memory_format=torch.contiguous_format) if cut.shape != joined.shape else joined
+    def from_parts(self, parts: Tensor) -> Tensor:
+        """Return from D, part y, phase y, part x, phase x, P the weights D x P x kernel, channels last."""
+        whole = parts.flatten(3, 4).flatten(1, 2)[:, : self.kernel[0], : self.kernel[1]]
+        return whole.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
 @torch.library.custom_op("striate::conv_transpose", mutates_args=(), device_types="cpu")
@@ -127,7 +124,7 @@ def _conv_transpose(
     if groups > 1:
         _depthwise(x, _kernels_last(case.in_parts(w)), None if b is None else b.contiguous(), y, shape)
         return y
-    packed = _in_panels(case.in_parts(w).permute(3, 2, 4, 0, 5, 1).flatten(4, 5).flatten(1, 3))
+    packed = _in_panels(case.in_parts(w).permute(3, 2, 4, 0, 5, 1).flatten(4, 5))
     patches = empty(case.patches(x.shape[0]) * prod(case.parts) * x.shape[1])
     _forward(x, packed, None if b is None else b.repeat(stride[1]), y, patches, shape)
     return y
@@ -144,8 +141,9 @@ def _grad_input(
     if groups > 1:
         _sum_input_depthwise(grad, _kernels_last(case.in_parts(w)), result, shape)
         return result
-    packed = _in_panels(case.in_parts(w).permute(3, 5, 1, 2, 4, 0).flatten(3, 5).flatten(1, 2))
-    depth = packed.shape[1] * packed.shape[3]
+    parts = case.in_parts(_turned(w).permute(3, 2, 0, 1)).permute(2, 4, 3, 5, 1, 0)  # parts, phases, P, D
+    packed = _in_panels(*(parts[y, x] for y in range(case.parts[0]) for x in range(case.parts[1])))
+    depth = packed.shape[1] * packed.shape[-1]
     _sum_input(grad, packed, result, empty(case.patches(grad.shape[0]) * depth), shape)
     return result
 
@@ -160,15 +158,17 @@ def _grad_weight(
     if groups > 1:
         sums = empty(parts_y, stride_y, parts_x, stride_x, groups)
         _sum_weight_depthwise(x, grad, sums, shape)
-        return case.from_parts(sums.movedim(-1, 0)[:, None])
+        return case.from_parts(sums.movedim(-1, 0)[..., None])
     depth, columns = parts_y * parts_x * x.shape[1], stride_x * grad.shape[1]
     sums = empty(stride_y, -(-columns // panel()), depth, panel())
     if x.shape[0] == 0:
         sums.zero_()
     _sum_weight(x, grad, sums, empty(case.patches(x.shape[0]) * depth), shape)
-    whole = sums.transpose(1, 2).flatten(2)[..., :columns]
-    split = whole.reshape(stride_y, parts_y, parts_x, x.shape[1], stride_x, grad.shape[1])
-    return case.from_parts(split.permute(3, 5, 1, 0, 2, 4))
+    rows = sums.view(stride_y, -1, parts_y, parts_x, x.shape[1], panel()).permute(4, 2, 0, 3, 1, 5)
+    joined = empty(x.shape[1], parts_y, stride_y, parts_x, columns)
+    for number, part in enumerate(torch.split(joined, panel(), -1)):
+        part.copy_(rows[..., number, : part.shape[-1]])
+    return case.from_parts(joined.view(*joined.shape[:-1], stride_x, grad.shape[1]))
 
 
 def _kernels_last(parts: Tensor) -> Tensor:
@@ -176,13 +176,28 @@ def _kernels_last(parts: Tensor) -> Tensor:
     return parts[:, 0].movedim(0, -1).contiguous()
 
 
-def _in_panels(matrices: Tensor) -> Tensor:
-    """Return matrices phase x rows x columns as phase x panel x rows x column of the panel, with zeros at the end."""
-    phases, rows, columns = matrices.shape
-    packed = empty(phases, -(-columns // panel()), rows, panel())
-    for number, part in enumerate(torch.split(matrices, panel(), 2)):
-        packed[:, number, :, : part.shape[2]] = part
-        packed[:, number, :, part.shape[2] :] = 0.0
+def _turned(w: Tensor) -> Tensor:
+    """Return weights D x P x kernel as kernel x P x D: one transposed matrix, which PyTorch copies in blocks."""
+    rows = w.permute(0, 2, 3, 1).reshape(w.shape[0], -1)
+    return rows.t().contiguous().view(*w.shape[2:], w.shape[1], w.shape[0])
+
+
+def _in_panels(*blocks: Tensor) -> Tensor:
+    """Return matrices phase x rows x columns as phase x panel x rows x column of the panel, with zeros at the end.
+
+    Rows may have several axes; the columns come in blocks, side by side. All are copied once, as they lie.
+    """
+    phases, *rows = blocks[0].shape[:-1]
+    columns, wide = sum(block.shape[-1] for block in blocks), panel()
+    packed = empty(phases, -(-columns // wide), *rows, wide)
+    packed[:, -1, ..., columns - (packed.shape[1] - 1) * wide :] = 0.0
+    done = 0
+    for block in blocks:
+        while block.shape[-1]:
+            number, first = divmod(done, wide)
+            part, block = block[..., : wide - first], block[..., wide - first :]  # noqa: PLW2901  # what is left of it
+            packed[:, number, ..., first : first + part.shape[-1]] = part
+            done += part.shape[-1]
     return packed
 
 
@@ -200,7 +215,8 @@ def _(grad: Tensor, w: Tensor, stride: list[int], padding: list[int], height: in
 
 @_grad_weight.register_fake
 def _(x: Tensor, grad: Tensor, kernel_: list[int], stride: list[int], padding: list[int], groups: int) -> Tensor:
-    return x.new_empty((x.shape[1], grad.shape[1] // groups, *kernel_))
+    size = (x.shape[1], grad.shape[1] // groups, *kernel_)
+    return x.new_empty(size).contiguous(memory_format=torch.channels_last)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
