@@ -145,6 +145,31 @@ def deformable() -> Iterator[Case]:
             return ops.deform_conv(x, offset, w, mask=mask, padding=1, impl=impl)
 
         yield Case("deform_conv", f"{channels} channels, {side} x {side}", deform, operands)
+        if side == 56:
+
+            def beside_grid_sample(x: Tensor, offset: Tensor, w: Tensor, mask: Tensor, impl: str) -> Tensor:
+                return (by_grid_sample if impl == "aten" else deform)(x, offset, w, mask, impl)
+
+            yield Case(
+                "deform_conv", f"{channels} channels, {side} x {side}, grid_sample", beside_grid_sample, operands
+            )
+
+
+def by_grid_sample(x: Tensor, offset: Tensor, w: Tensor, mask: Tensor, _: str = "") -> Tensor:
+    """Modulated deformable convolution as people write it: a sampling and a 1 x 1 convolution for each of 3 x 3 places.
+
+    Padding of 1; offsets are y before x.
+    """
+    height, width = x.shape[2:]
+    rows, columns = torch.arange(float(height)), torch.arange(float(width))
+    y = x.new_zeros(x.shape[0], w.shape[0], height, width)
+    for k in range(9):
+        row = rows[:, None] - 1 + k // 3 + offset[:, 2 * k]
+        column = columns - 1 + k % 3 + offset[:, 2 * k + 1]
+        grid = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], -1)
+        samples = torch.nn.functional.grid_sample(x, grid, align_corners=False) * mask[:, k : k + 1]
+        y = y + torch.conv2d(samples, w[:, :, k // 3, k % 3, None, None])
+    return y
 
 
 def others() -> Iterator[Case]:

@@ -34,7 +34,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.one:
         precision, name, seed = asked.one
-        goal = shortened(goal_of(name), quick=asked.quick)
+        goal = shortened(goal_of(name), quick=asked.quick, epochs=asked.epochs)
         print(json.dumps(train(precision, goal, int(seed), asked.data_root, asked.threads)))
         return
     found = trainings(__file__, asked, PRECISIONS)

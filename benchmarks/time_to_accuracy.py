@@ -91,7 +91,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.one:
         variant, name, seed = asked.one
-        goal = shortened(goal_of(name), quick=asked.quick)
+        goal = shortened(goal_of(name), quick=asked.quick, epochs=asked.epochs)
         print(json.dumps(train(variant, goal, int(seed), asked.data_root, asked.threads)))
         return
     found = trainings(__file__, asked, VARIANTS)
@@ -108,6 +108,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", nargs="+", choices=names, default=names, help="only these sets")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's, its schedule shortened")
     parser.add_argument("--quick", action="store_true", help="for a look: one epoch of MNIST")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this page, a .json beside it")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)  # what the processes are called with
@@ -125,6 +126,7 @@ def trainings(script: str, asked: argparse.Namespace, variants: Sequence[str]) -
             for variant, data in random.Random(seed).sample(jobs, len(jobs)):
                 words = ["--data-root", str(roots.get(data, asked.data_root)), "--threads", str(asked.threads)]
                 words += ["--quick"] if asked.quick else []
+                words += ["--epochs", str(asked.epochs)] if asked.epochs else []
                 row = fresh([script, *words, "--one", variant, data, str(seed)], asked.threads)
                 found.append({"variant": variant, "data": data, "seed": seed, **row})
                 print(f"{data}, {variant}, seed {seed}: {row}", flush=True)
@@ -136,9 +138,11 @@ def goal_of(data: str) -> Goal:
     return next(goal for goal in GOALS if goal.data == data)
 
 
-def shortened(goal: Goal, *, quick: bool) -> Goal:
-    """Return the goal, or what one epoch reaches."""
-    return goal._replace(recipe=goal.recipe.replace(epochs=1), accuracy=0.5) if quick else goal
+def shortened(goal: Goal, *, quick: bool = False, epochs: int | None = None) -> Goal:
+    """Return the goal, trained for so many epochs if told, or what one epoch reaches."""
+    if quick:
+        return goal._replace(recipe=goal.recipe.replace(epochs=1), accuracy=0.5)
+    return goal._replace(recipe=goal.recipe.replace(epochs=epochs)) if epochs else goal
 
 
 def write_part(source: Path, target: Path) -> None:

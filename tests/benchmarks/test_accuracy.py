@@ -114,3 +114,10 @@ def test_a_precision_is_judged_on_the_test_split(tmp_path: Path) -> None:
     found = precisions.train("exact", goal, 0, tmp_path, 1)
     assert 0 < found["correct"] <= found["total"] == 300
     assert found["cpu"] > 0
+
+
+def test_a_goal_is_shortened_where_it_is_told() -> None:
+    assert benchmark.shortened(MNIST) == MNIST
+    short = benchmark.shortened(MNIST, epochs=3)
+    assert (short.recipe.epochs, short.accuracy) == (3, MNIST.accuracy)
+    assert benchmark.shortened(MNIST, quick=True, epochs=3).recipe.epochs == 1

@@ -109,6 +109,25 @@ def test_the_operators_are_what_pytorch_expects():
     torch.library.opcheck(native._grad_input_bf16, (images(2, 20, 6, 7).bfloat16(), w.detach(), [1, 1, 1, 1], 1))
 
 
+def test_compiled_it_is_the_same(without_tiles):
+    """In one graph, within a run's block and under autocast."""
+    x, w, b = images(4, 48, 18, 18), images(48, 48, 3, 3, seed=1), images(48, seed=2)
+
+    def call(x, w, b):
+        with torch.autocast("cpu", torch.bfloat16):
+            return ops.conv(x, w, b, **WORDS).relu()
+
+    with Runtime(precision="bf16", threads=1, native="avx512").applied():
+        torch.compiler.reset()
+        compiled = torch.compile(call, backend="aot_eager", fullgraph=True)
+        found = with_gradients(compiled, (x, w, b))
+        expected = with_gradients(call, (x, w, b))
+        said = ops.explain_dispatch("conv", x.bfloat16(), w.bfloat16(), **WORDS)
+    assert said["native"] == "taken"
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_gradients_can_be_differentiated_again():
     x, w = images(1, 16, 5, 5).requires_grad_(), images(16, 16, 3, 3, seed=1)
     results = []

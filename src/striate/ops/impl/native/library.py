@@ -58,12 +58,14 @@ def instruction_set() -> str | None:
     return None if loaded is None else loaded.striate_instruction_set().decode()
 
 
+@constant  # torch.compile does not look into the extension
 def multiplies_bf16() -> bool:
     """Whether the kernels whose products are of bfloat16 may be called with the instruction set in use."""
     loaded = library()
     return loaded is not None and hasattr(loaded, "striate_multiplies_bf16") and bool(loaded.striate_multiplies_bf16())
 
 
+@constant
 def has_matrix_tiles() -> bool:
     """Whether the processor multiplies tiles of bfloat16 (Intel's AMX), which oneDNN uses and our kernels do not."""
     return bool(torch.cpu._is_amx_tile_supported())
