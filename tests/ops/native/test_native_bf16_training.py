@@ -43,13 +43,15 @@ def off(found, exact):
     [
         ((3, 64, 13, 10), 48, WORDS),
         ((2, 48, 9, 9), 71, {"padding": (0, 2)}),
+        ((3, 40, 9, 6), 50, {"padding": ((0, 1), (2, 1))}),
+        ((1, 16, 4, 2), 16, WORDS),
         ((2, 33, 8, 11), 16, {}),
         ((2, 96, 7, 5), 64, {"padding": 1, "groups": 2}),
         ((1, 300, 6, 6), 280, WORDS),
     ],
 )
 def test_values_and_gradients(shape, outputs, words):
-    """Within a few roundings of float64: the value and the images' gradient three times plain bfloat16's at most."""
+    """Within a few roundings of float64: the values and gradients four and a half times plain bfloat16's at most."""
     w = images(outputs, shape[1] // words.get("groups", 1), 3, 3, seed=1)
     operands = (images(*shape), w, images(outputs, seed=2))
     exact = with_gradients(lambda *a: ops.conv(*a, **words), [a.double() for a in operands])
@@ -59,7 +61,7 @@ def test_values_and_gradients(shape, outputs, words):
     assert found[0].is_contiguous(memory_format=LAST)
     for index, (ours, theirs, true) in enumerate(zip(found, plain, exact, strict=True)):
         assert ours.dtype == theirs.dtype
-        assert off(ours, true) < 3.2 * off(theirs, true) < 0.02, index
+        assert off(ours, true) < 4.5 * off(theirs, true) < 0.02, index
 
 
 def test_what_is_of_bfloat16_already_stays_so():
@@ -96,8 +98,7 @@ def test_neither_threads_nor_the_rest_of_the_batch_change_a_bit():
         together = with_gradients(call, (x, w, b))
     finally:
         torch.set_num_threads(before)
-    assert torch.equal(alone[0], together[0])
-    assert torch.equal(alone[1], together[1])
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
     assert torch.equal(alone[0][2:3], part)
 
 
@@ -106,7 +107,9 @@ def test_the_operators_are_what_pytorch_expects():
     leaves = tuple(a.requires_grad_() for a in (x, w, b))
     names = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(native._conv_bf16, (*leaves, [1, 1, 0, 0], 1), test_utils=names)
-    torch.library.opcheck(native._grad_input_bf16, (images(2, 20, 6, 7).bfloat16(), w.detach(), [1, 1, 1, 1], 1))
+    grad = images(2, 20, 6, 7).bfloat16()
+    torch.library.opcheck(native._grad_input_bf16, (grad, w.detach(), [1, 1, 1, 1], 1))
+    torch.library.opcheck(native._grad_weight_bf16, (x.detach(), grad, [1, 1, 1, 1], 1))
 
 
 def test_compiled_it_is_the_same(without_tiles):
@@ -149,7 +152,6 @@ def test_it_is_taken_where_it_pays(without_tiles):
         assert taken(x.bfloat16(), w, **WORDS) == "native"
         assert taken(x[:1], w, **WORDS) == "aten", "few positions"
         assert taken(x[:, :32], w[:32, :32]) == "aten", "few channels"
-        assert taken(x, w, padding=((0, 1), (1, 1))) == "aten", "unequal padding"
         assert taken(x, w[:, :4], groups=12) == "aten", "small groups"
     with Runtime(precision="bf16", threads=1, native="avx2").applied(), torch.autocast("cpu", torch.bfloat16):
         assert taken(x, w, **WORDS) == "aten"
@@ -166,8 +168,6 @@ def test_tiles_are_left_to_onednn(monkeypatch):
 
 def test_what_is_refused_is_said():
     x, w = images(1, 16, 9, 9).bfloat16(), images(16, 16, 3, 3).bfloat16()
-    with pytest.raises(InputError, match="padding that differs at the two ends of an axis, in bfloat16"):
-        ops.conv(x, w, padding=((0, 1), (1, 1)), impl="native")
     for name in set(SETS) - {"avx512"}:
         with library.use_instruction_set(name), pytest.raises(InputError, match=f"the instruction set {name}: they"):
             ops.conv(x, w, impl="native")

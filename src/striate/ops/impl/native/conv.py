@@ -1,8 +1,7 @@
 """Convolution with 3 x 3 kernels of stride 1 by Winograd's minimal filtering, with its gradients.
 
-In bfloat16 - of images that are, or under autocast - values and the gradient of the input are computed so, with
-products of bfloat16 and weights rounded after they were transformed; the gradient of the weights is PyTorch's. Small
-groups are handed over to `grouped.py`, link tables to `linked.py`.
+In bfloat16 - of images that are, or under autocast - all three products are of bfloat16, and weights are rounded after
+they were transformed. Small groups are handed over to `grouped.py`, link tables to `linked.py`.
 """
 
 from typing import Any, Literal
@@ -44,8 +43,6 @@ def supports(form: ConvForm, x: Tensor, w: Tensor, b: Tensor | None) -> str | No
         return unusable(x, w, b) or _other_shape(form, x, w)
     if reason := unusable(x, w, b, dtypes=(torch.float32, torch.bfloat16)) or _without_products_of_bf16():
         return reason
-    if form.window.symmetric_padding is None:
-        return "padding that differs at the two ends of an axis, in bfloat16"
     return _other_shape(form, x, w)
 
 
@@ -79,7 +76,7 @@ def _in_bf16(x: Tensor) -> bool:
 
 def _without_products_of_bf16() -> str | None:
     if multiplies_bf16():
-        return older_than_sources("winograd_conv_bf16")
+        return older_than_sources("winograd_conv_bf16_grad_weight")
     return f"products of bfloat16 with the instruction set {instruction_set()}: they need AVX512_BF16 beside avx512"
 
 
@@ -142,7 +139,7 @@ def _grad_input(grad: Tensor, w: Tensor, padding: list[int], groups: int) -> Ten
 
 @torch.library.custom_op("striate::conv3x3_grad_weight", mutates_args=(), device_types="cpu")
 def _grad_weight(x: Tensor, grad: Tensor, padding: list[int], groups: int) -> Tensor:
-    return winograd.grad_weight(x, grad, groups, _four(padding), TILE)
+    return winograd.grad_weight(x, grad, groups, _four(padding), (TILE, TILE))
 
 
 @torch.library.custom_op("striate::conv3x3_bf16", mutates_args=(), device_types="cpu")
@@ -155,6 +152,11 @@ def _conv_bf16(x: Tensor, w: Tensor, b: Tensor | None, padding: list[int], group
 def _grad_input_bf16(grad: Tensor, w: Tensor, padding: list[int], groups: int) -> Tensor:
     turned = _four([2 - p for p in padding])
     return winograd.conv(grad, winograd.pack_transposed_bf16(w.float(), groups, TILE_BF16), None, turned)
+
+
+@torch.library.custom_op("striate::conv3x3_bf16_grad_weight", mutates_args=(), device_types="cpu")
+def _grad_weight_bf16(x: Tensor, grad: Tensor, padding: list[int], groups: int) -> Tensor:
+    return winograd.grad_weight(x, grad, groups, _four(padding), TILE_BF16)
 
 
 @_conv_bf16.register_fake
@@ -173,9 +175,11 @@ def _(grad: Tensor, w: Tensor, padding: list[int], groups: int) -> Tensor:
     return grad.new_empty(size).contiguous(memory_format=torch.channels_last)
 
 
+@_grad_weight_bf16.register_fake
 @_grad_weight.register_fake
 def _(x: Tensor, grad: Tensor, padding: list[int], groups: int) -> Tensor:
-    return x.new_empty((grad.shape[1], x.shape[1] // groups, 3, 3)).contiguous(memory_format=torch.channels_last)
+    size = (grad.shape[1], x.shape[1] // groups, 3, 3)
+    return x.new_empty(size, dtype=torch.float32).contiguous(memory_format=torch.channels_last)
 
 
 def _setup(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None, list[int], int], output: Tensor) -> None:
@@ -198,11 +202,9 @@ def _differentiate_bf16(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     if torch.is_grad_enabled():
         return *_differentiable(ctx, grad), None, None
     grad_x = _grad_input_bf16(grad, w, ctx.padding, ctx.groups) if ctx.needs_input_grad[0] else None
-    grad_w = None
-    if ctx.needs_input_grad[1]:
-        words = ([1, 1], ctx.padding[::2], [1, 1], False, [0, 0], ctx.groups, [False, True, False])
-        grad_w = torch.ops.aten.convolution_backward(grad, x, w.bfloat16(), None, *words)[1].to(w.dtype)
+    grad_w = _grad_weight_bf16(x, grad, ctx.padding, ctx.groups) if ctx.needs_input_grad[1] else None
     grad_b = _grad_bias(ctx, grad)
+    grad_w = None if grad_w is None else grad_w.to(w.dtype)
     return grad_x, grad_w, None if grad_b is None else grad_b.to(b[0].dtype), None, None
 
 

@@ -204,7 +204,11 @@ struct SmallShape {
          (const Bfloat16* x, const Bfloat16* packed, const float* bias, const Bfloat16* other, Bfloat16* y,           \
           const ConvShape* shape, int64_t relu, int64_t down, int64_t across, int64_t block, int64_t chunk,           \
           int threads),                                                                                               \
-         (x, packed, bias, other, y, shape, relu, down, across, block, chunk, threads))
+         (x, packed, bias, other, y, shape, relu, down, across, block, chunk, threads))                               \
+  KERNEL(winograd_conv_bf16_grad_weight,                                                                              \
+         (const Bfloat16* x, const Bfloat16* grad_y, float* grad_w, const ConvShape* shape, int64_t across,           \
+          int64_t chunk, int64_t parts, int threads),                                                                 \
+         (x, grad_y, grad_w, shape, across, chunk, parts, threads))
 
 // One instruction set's kernels.
 struct Kernels {

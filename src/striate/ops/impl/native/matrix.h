@@ -71,21 +71,23 @@ inline void multiply(const Number* a, int64_t a_row, const Number* panel, float*
   }
 }
 
-// result (R rows) = [result +] a^T times b: a is depth x R (rows a_row apart), b a panel of `depth` rows. What was there
-// is added last, not first: sums over pieces lose fewer digits than one long sum.
-template <int R>
-STRIATE_INLINE void multiply_transposed_rows(const float* a, int64_t a_row, const float* b, float* result,
+// result (R rows) = [result +] a^T times b: a is depth x R (rows a_row apart), b a panel of `depth` rows; of both, kDepth
+// rows are interleaved. What was there is added last, not first: sums over pieces lose fewer digits than one long sum.
+template <int R, class Number>
+STRIATE_INLINE void multiply_transposed_rows(const Number* a, int64_t a_row, const Number* b, float* result,
                                              int64_t result_row, int64_t depth, bool add) {
+  typedef Products<Number> P;
+  constexpr int64_t kWide = kLanes * P::kDepth;
   Floats sums[R][kColumnVectors] = {};
-  for (int64_t d = 0; d < depth; ++d) {
-    Floats row[kColumnVectors];
+  for (int64_t d = 0; d < depth; d += P::kDepth) {
+    typename P::Vector row[kColumnVectors];
 #pragma GCC unroll 4
-    for (int j = 0; j < kColumnVectors; ++j) row[j] = load(b + (d * kColumnVectors + j) * kLanes);
+    for (int j = 0; j < kColumnVectors; ++j) row[j] = P::get(b + d * kPanel + j * kWide);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      const Floats value = all(a[d * a_row + r]);
+      const typename P::Vector value = P::in_all_lanes(a + d * a_row + r * P::kDepth);
 #pragma GCC unroll 4
-      for (int j = 0; j < kColumnVectors; ++j) sums[r][j] += value * row[j];
+      for (int j = 0; j < kColumnVectors; ++j) sums[r][j] = P::add(sums[r][j], value, row[j]);
     }
   }
 #pragma GCC unroll 8
@@ -98,18 +100,21 @@ STRIATE_INLINE void multiply_transposed_rows(const float* a, int64_t a_row, cons
 }
 
 // result (rows x panel) = [result +] a^T (rows x depth) times b (depth x panel).
-inline void multiply_transposed(const float* a, int64_t a_row, const float* b, float* result, int64_t result_row,
+template <class Number>
+inline void multiply_transposed(const Number* a, int64_t a_row, const Number* b, float* result, int64_t result_row,
                                 int64_t rows, int64_t depth, bool add) {
+  constexpr int64_t kDepth = Products<Number>::kDepth;
   int64_t r = 0;
   for (; r + kRows <= rows; r += kRows)
-    multiply_transposed_rows<kRows>(a + r, a_row, b, result + r * result_row, result_row, depth, add);
-  float* const rest = result + r * result_row;
+    multiply_transposed_rows<kRows>(a + r * kDepth, a_row, b, result + r * result_row, result_row, depth, add);
+  const Number* const rest = a + r * kDepth;
+  float* const out = result + r * result_row;
   switch (rows - r) {
-    case 5: return multiply_transposed_rows<5>(a + r, a_row, b, rest, result_row, depth, add);
-    case 4: return multiply_transposed_rows<4>(a + r, a_row, b, rest, result_row, depth, add);
-    case 3: return multiply_transposed_rows<3>(a + r, a_row, b, rest, result_row, depth, add);
-    case 2: return multiply_transposed_rows<2>(a + r, a_row, b, rest, result_row, depth, add);
-    case 1: return multiply_transposed_rows<1>(a + r, a_row, b, rest, result_row, depth, add);
+    case 5: return multiply_transposed_rows<5>(rest, a_row, b, out, result_row, depth, add);
+    case 4: return multiply_transposed_rows<4>(rest, a_row, b, out, result_row, depth, add);
+    case 3: return multiply_transposed_rows<3>(rest, a_row, b, out, result_row, depth, add);
+    case 2: return multiply_transposed_rows<2>(rest, a_row, b, out, result_row, depth, add);
+    case 1: return multiply_transposed_rows<1>(rest, a_row, b, out, result_row, depth, add);
   }
 }
 

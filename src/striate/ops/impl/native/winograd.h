@@ -55,15 +55,22 @@ STRIATE_INLINE void load_block(const Image* image, int64_t top, int64_t left, in
   }
 }
 
+// B^T d B of one tile and a vector of channels from c on.
+template <int M, int N, class Image, int A, int B>
+STRIATE_INLINE void input_of(const Image* x, const ConvShape& s, const Tile& tile, int64_t c, Floats (&transformed)[A][B]) {
+  const Image* const image = x + tile.image * s.height * s.width * s.x_pixel;
+  Floats d[A][B];
+  load_block(image + c, tile.y - s.low_y, tile.x - s.low_x, s.height, s.width, s.x_pixel, s.in_channels - c, d);
+  both_axes(d, transformed, Winograd<M>::input, Winograd<N>::input);
+}
+
 // B^T d B of one tile, all channels: place p of the tile goes to v + p * plane.
 template <int M, int N, class Image, class Number>
 inline void transform_input(const Image* x, const ConvShape& s, const Tile& tile, Number* v, int64_t plane) {
   constexpr int A = Winograd<M>::kTile, B = Winograd<N>::kTile;
-  const Image* const image = x + tile.image * s.height * s.width * s.x_pixel;
   for (int64_t c = 0; c < s.in_channels; c += kLanes) {
-    Floats d[A][B], t[A][B];
-    load_block(image + c, tile.y - s.low_y, tile.x - s.low_x, s.height, s.width, s.x_pixel, s.in_channels - c, d);
-    both_axes(d, t, Winograd<M>::input, Winograd<N>::input);
+    Floats t[A][B];
+    input_of<M, N>(x, s, tile, c, t);
 #pragma GCC unroll 8
     for (int i = 0; i < A; ++i)
 #pragma GCC unroll 8
@@ -194,13 +201,13 @@ STRIATE_INLINE void load_kernels(const float* w, const WeightShape& ws, int64_t 
   }
 }
 
-// Put the weights of neighbouring input channels where Products finds them: row by row, or two rows interleaved.
-STRIATE_INLINE void store_weights(float* panel, const Floats* values) { store(panel, values[0]); }
+// Put kDepth rows where Products finds them: a row of floats, or two of bfloat16 interleaved.
+STRIATE_INLINE void store_rows(float* to, const Floats* values) { store(to, values[0]); }
 
-STRIATE_INLINE void store_weights(Bfloat16* panel, const Floats* values) {
+STRIATE_INLINE void store_rows(Bfloat16* to, const Floats* values) {
   const Words pairs = __builtin_convertvector(rounded(values[0]), Words) |
                       __builtin_convertvector(rounded(values[1]), Words) << 16;
-  __builtin_memcpy(panel, &pairs, sizeof(pairs));
+  __builtin_memcpy(to, &pairs, sizeof(pairs));
 }
 
 // G g G^T of all kernels, in panels of kPanel output channels: place p, panel, input channel, channel of the panel.
@@ -233,50 +240,75 @@ void winograd_pack(const float* w, Number* packed, const WeightShape& ws, int th
             Floats values[kDepth];
             for (int64_t d = 0; d < kDepth; ++d)
               values[d] = H[b][0] * half[a][0][c + d] + H[b][1] * half[a][1][c + d] + H[b][2] * half[a][2][c + d];
-            store_weights(out + c * kPanel, values);
+            store_rows(out + c * kPanel, values);
           }
         }
     }
   });
 }
 
+// A g A^T of one tile of the outputs' gradient and a vector of channels from k on; zeros where there are none.
+template <int M, int N, class Image, int A, int B>
+STRIATE_INLINE void gradient_of(const Image* grad_y, const ConvShape& s, const Tile& tile, int64_t k,
+                                Floats (&transformed)[A][B]) {
+  const Image* const image = grad_y + tile.image * s.out_height * s.out_width * s.y_pixel;
+  Floats d[M][N] = {};
+  if (k < s.out_channels)
+    load_block(image + k, tile.y, tile.x, s.out_height, s.out_width, s.y_pixel, s.out_channels - k, d);
+  both_axes(d, transformed, Winograd<M>::gradient, Winograd<N>::gradient);
+}
+
+// Transform kDepth neighbouring tiles, of which `count` are there, by body(tile, result), and store them by places.
+template <int A, int B, class Number, class Body>
+STRIATE_INLINE void store_tiles(int64_t count, Number* to, int64_t plane, const Body& body) {
+  constexpr int64_t kDepth = Products<Number>::kDepth;
+  Floats transformed[kDepth][A][B] = {};
+  for (int64_t t = 0; t < kDepth && t < count; ++t) body(t, transformed[t]);
+  for (int i = 0; i < A; ++i)
+    for (int j = 0; j < B; ++j) {
+      Floats values[kDepth];
+      for (int64_t t = 0; t < kDepth; ++t) values[t] = transformed[t][i][j];
+      store_rows(to + (i * B + j) * plane, values);
+    }
+}
+
 // The gradient of the weights, G^T [sum over tiles of (B^T d B)^T (A g A^T)] G, as K x 3 x 3 x C.
 // The tiles are summed in parts, and these sums are added in the end, so that a thread can sum a part by itself: then no
-// tile goes from one core's cache to another's. Where threads outnumber parts they share each step of each part.
-template <int M>
-void winograd_grad_weight(const float* x, const float* grad_y, float* grad_w, const ConvShape& s, int64_t chunk,
+// tile goes from one core's cache to another's. Where threads outnumber parts they share each step of each part. A
+// chunk is a multiple of kDepth.
+template <int M, int N, class Number, class Image>
+void winograd_grad_weight(const Image* x, const Image* grad_y, float* grad_w, const ConvShape& s, int64_t chunk,
                           int64_t parts, int threads) {
-  constexpr int A = Winograd<M>::kTile;
-  const Tiles tiles(s, M, M);
+  constexpr int A = Winograd<M>::kTile, B = Winograd<N>::kTile;
+  constexpr int64_t kDepth = Products<Number>::kDepth;
+  const Tiles tiles(s, M, N);
   const int64_t panels = (s.out_channels + kPanel - 1) / kPanel, k_padded = panels * kPanel;
-  const int64_t c_row = round_up(s.in_channels, kLanes) + kLanes;
-  const int64_t plane = s.in_channels * k_padded, memory = A * A * chunk * (c_row + k_padded);
+  const int64_t c_row = round_up(s.in_channels, kLanes) + kLanes, plane = s.in_channels * k_padded;
+  const int64_t memory = A * B * chunk * (c_row + k_padded) * static_cast<int64_t>(sizeof(Number)) / 4;
   // Sum tiles `begin` to `end`, by places; v: place, tile, input channel; g: place, panel, tile, channel of the panel.
-  const auto sum_tiles = [=, &s](int64_t begin, int64_t end, float* v, float* sums, int threads) {
-    float* const g = v + A * A * chunk * c_row;
+  const auto sum_tiles = [=, &s](int64_t begin, int64_t end, float* room, float* sums, int threads) {
+    Number* const v = reinterpret_cast<Number*>(room);
+    Number* const g = v + A * B * chunk * c_row;
     for (int64_t first = begin; first < end; first += chunk) {
-      const int64_t count = end - first < chunk ? end - first : chunk;
-      parallel_for(count, even_grain(count, threads, 1), threads, [=, &s](int64_t from, int64_t to) {
-        for (int64_t t = from; t < to; ++t) {
-          const Tile tile(tiles, first + t, M, M);
-          transform_input<M, M>(x, s, tile, v + t * c_row, chunk * c_row);
-          const float* const image = grad_y + tile.image * s.out_height * s.out_width * s.y_pixel;
-          for (int64_t k = 0; k < k_padded; k += kLanes) {
-            Floats d[M][M] = {}, transformed[A][A];
-            if (k < s.out_channels)
-              load_block(image + k, tile.y, tile.x, s.out_height, s.out_width, s.y_pixel, s.out_channels - k, d);
-            both_axes(d, transformed, Winograd<M>::gradient, Winograd<M>::gradient);
-            for (int i = 0; i < A; ++i)
-              for (int j = 0; j < A; ++j)
-                store(g + (((i * A + j) * panels + k / kPanel) * chunk + t) * kPanel + k % kPanel, transformed[i][j]);
-          }
+      const int64_t count = end - first < chunk ? end - first : chunk, groups = (count + kDepth - 1) / kDepth;
+      parallel_for(groups, even_grain(groups, threads, 1), threads, [=, &s](int64_t from, int64_t to) {
+        for (int64_t t = from * kDepth; t < to * kDepth; t += kDepth) {
+          for (int64_t c = 0; c < s.in_channels; c += kLanes)
+            store_tiles<A, B>(count - t, v + t * c_row + c * kDepth, chunk * c_row, [&](int64_t d, Floats (&result)[A][B]) {
+              input_of<M, N>(x, s, Tile(tiles, first + t + d, M, N), c, result);
+            });
+          for (int64_t k = 0; k < k_padded; k += kLanes)
+            store_tiles<A, B>(count - t, g + (k / kPanel * chunk + t) * kPanel + k % kPanel * kDepth,
+                              panels * chunk * kPanel, [&](int64_t d, Floats (&result)[A][B]) {
+                                gradient_of<M, N>(grad_y, s, Tile(tiles, first + t + d, M, N), k, result);
+                              });
         }
       });
-      parallel_for(A * A * panels, 1, threads, [=, &s](int64_t from, int64_t to) {
+      parallel_for(A * B * panels, 1, threads, [=, &s](int64_t from, int64_t to) {
         for (int64_t job = from; job < to; ++job) {
           const int64_t p = job / panels, panel = job % panels;
           multiply_transposed(v + p * chunk * c_row, c_row, g + (p * panels + panel) * chunk * kPanel,
-                              sums + p * plane + panel * kPanel, k_padded, s.in_channels, count, first > begin);
+                              sums + p * plane + panel * kPanel, k_padded, s.in_channels, groups * kDepth, first > begin);
         }
       });
     }
@@ -285,11 +317,11 @@ void winograd_grad_weight(const float* x, const float* grad_y, float* grad_w, co
   const auto first_of = [=](int64_t part) { return part * tiles.count / parts; };
   const bool alone = threads > 1 && threads <= parts;
   thread_local Scratch scratch;
-  float* const sums = scratch.floats(parts * A * A * plane + (alone ? 0 : memory));
+  float* const sums = scratch.floats(parts * A * B * plane + (alone ? 0 : memory));
   parallel_for(parts, 1, alone ? threads : 1, [=](int64_t part, int64_t) {
     thread_local Scratch own;
-    sum_tiles(first_of(part), first_of(part + 1), alone ? own.floats(memory) : sums + parts * A * A * plane,
-              sums + part * A * A * plane, alone ? 1 : threads);
+    sum_tiles(first_of(part), first_of(part + 1), alone ? own.floats(memory) : sums + parts * A * B * plane,
+              sums + part * A * B * plane, alone ? 1 : threads);
   });
   const int64_t vectors = (s.in_channels + kLanes - 1) / kLanes;  // of input channels, turned into rows in the end
   parallel_for(vectors, 1, threads, [=, &s](int64_t vector, int64_t) {
@@ -299,16 +331,16 @@ void winograd_grad_weight(const float* x, const float* grad_y, float* grad_w, co
       for (int64_t c = 0; c < inputs; ++c)
         for (int v = 0; v < kColumnVectors; ++v) {
           const float* const from = sums + (first + c) * k_padded + panel + v * kLanes;
-          Floats half[3][A] = {};
+          Floats half[3][B] = {};
           for (int a = 0; a < A; ++a)
-            for (int b = 0; b < A; ++b) {
+            for (int b = 0; b < B; ++b) {
               Floats sum = {};
-              for (int64_t part = 0; part < parts; ++part) sum += load(from + (part * A * A + a * A + b) * plane);
+              for (int64_t part = 0; part < parts; ++part) sum += load(from + (part * A * B + a * B + b) * plane);
               for (int i = 0; i < 3; ++i) half[i][b] += Winograd<M>::kG[a][i] * sum;
             }
           for (int i = 0; i < 3; ++i)
             for (int j = 0; j < 3; ++j)
-              for (int b = 0; b < A; ++b) values[v][i * 3 + j][c] += Winograd<M>::kG[b][j] * half[i][b];
+              for (int b = 0; b < B; ++b) values[v][i * 3 + j][c] += Winograd<N>::kG[b][j] * half[i][b];
         }
       for (int64_t k = panel; k < s.out_channels && k < panel + kPanel; k += kLanes)
         for (int place = 0; place < 9; ++place) {
@@ -347,6 +379,12 @@ void winograd_conv_bf16(const Bfloat16* x, const Bfloat16* packed, const float* 
                 : winograd_forward<4, 4>(x, packed, y, *shape, after, block, chunk, threads);
 }
 
+void winograd_conv_bf16_grad_weight(const Bfloat16* x, const Bfloat16* grad_y, float* grad_w, const ConvShape* shape,
+                                    int64_t across, int64_t chunk, int64_t parts, int threads) {
+  across == 2 ? winograd_grad_weight<4, 2, Bfloat16>(x, grad_y, grad_w, *shape, chunk, parts, threads)
+              : winograd_grad_weight<4, 4, Bfloat16>(x, grad_y, grad_w, *shape, chunk, parts, threads);
+}
+
 #else
 
 void winograd_conv_pack(const float* w, float* packed, const WeightShape* shape, int64_t tile, int threads) {
@@ -369,8 +407,8 @@ void winograd_conv_stored_bf16(const Bfloat16* x, const float* packed, const flo
 
 void winograd_conv_grad_weight(const float* x, const float* grad_y, float* grad_w, const ConvShape* shape,
                                int64_t tile, int64_t chunk, int64_t parts, int threads) {
-  tile == 4 ? winograd_grad_weight<4>(x, grad_y, grad_w, *shape, chunk, parts, threads)
-            : winograd_grad_weight<2>(x, grad_y, grad_w, *shape, chunk, parts, threads);
+  tile == 4 ? winograd_grad_weight<4, 4, float>(x, grad_y, grad_w, *shape, chunk, parts, threads)
+            : winograd_grad_weight<2, 2, float>(x, grad_y, grad_w, *shape, chunk, parts, threads);
 }
 
 #endif

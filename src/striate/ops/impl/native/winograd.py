@@ -23,10 +23,12 @@ _conv_stored_bf16 = kernel("winograd_conv_stored_bf16", "tttttsiii")
 _pack_bf16 = kernel("winograd_conv_bf16_pack", "ttsii")
 _conv_bf16 = kernel("winograd_conv_bf16", "tttttsiiiii")
 _grad_weight = kernel("winograd_conv_grad_weight", "tttsiii")
+_grad_weight_bf16 = kernel("winograd_conv_bf16_grad_weight", "tttsiii")
 
 _CACHE = 768 * 1024  # bytes of transformed tiles that one thread works on: most of a second-level cache
 _SHARED_CACHE = 8 * 1024 * 1024  # bytes of transformed tiles that all threads share
 _MOST_PARTS = 8  # in which the gradient of the weights is summed
+_PART = 6144  # positions of a part at least: adding up the parts' sums takes its time too
 _MOST_SUMS = 24 * 1024 * 1024  # bytes of their sums
 _NEAR_SUMS = 4 * 1024 * 1024  # bytes of a part's sums that are read and written again and again at little cost
 _CHUNKS = 32 * 1024 * 1024  # bytes of the transformed tiles that are else summed at a time, of all parts together
@@ -151,20 +153,25 @@ def conv(
     return y
 
 
-def grad_weight(x: Tensor, grad: Tensor, groups: int, padding: tuple[int, int, int, int], tile: int) -> Tensor:
+def grad_weight(
+    x: Tensor, grad: Tensor, groups: int, padding: tuple[int, int, int, int], tile: tuple[int, int]
+) -> Tensor:
     """Return the gradient of the weights of a convolution of x for `grad` at its outputs, P x D/groups x 3 x 3.
 
-    It is channels last, as images and weights are in training: what adds it up copies nothing.
+    It is of float32 and channels last, as images and weights are in training: what adds it up copies nothing. x and
+    grad are of float32, or of bfloat16, whose products then are too, in tiles of 4 x 2 or 4 x 4.
     """
     x, grad = as_channels_last(x), as_channels_last(grad)
     inputs, outputs = x.shape[1] // groups, grad.shape[1] // groups
     result = empty_images(groups * outputs, inputs, 3, 3)
-    tiles = grad.shape[0] * math.prod(-(-n // tile) for n in grad.shape[2:])
-    parts, chunk = _shares(inputs, outputs, tile, tiles)
+    in_bf16 = x.dtype == torch.bfloat16
+    compute, size = (_grad_weight_bf16, tile[1]) if in_bf16 else (_grad_weight, tile[0])
+    tiles = grad.shape[0] * math.prod(-(-n // m) for n, m in zip(grad.shape[2:], tile, strict=True))
+    parts, chunk = _shares(inputs, outputs, tile, tiles, x.dtype.itemsize)
     for group in range(groups):
         shape = _shape(x, grad, inputs, outputs, padding)
         own = result[group * outputs :]
-        _grad_weight(x[:, group * inputs :], grad[:, group * outputs :], own, shape, tile, chunk, parts)
+        compute(x[:, group * inputs :], grad[:, group * outputs :], own, shape, size, chunk, parts)
     return result
 
 
@@ -181,17 +188,20 @@ def _pieces(inputs: int, outputs: int, tile: tuple[int, int], itemsize: int) -> 
     return 0, _even(_SHARED_CACHE * 2 // tile_bytes, 96, 1536)
 
 
-def _shares(inputs: int, outputs: int, tile: int, tiles: int) -> tuple[int, int]:
+def _shares(inputs: int, outputs: int, tile: tuple[int, int], tiles: int, itemsize: int) -> tuple[int, int]:
     """Return (in how many parts the gradient of the weights is summed, tiles of a chunk), whatever the threads.
 
     Each chunk reads and writes its part's sums: where these do not stay in a cache, chunks are few and large.
     """
-    tile_bytes, sums = 4 * (tile + 2) ** 2 * (inputs + outputs), 4 * (tile + 2) ** 2 * inputs * outputs
-    parts = max(1, min(_MOST_PARTS, _MOST_SUMS // sums))
+    places = (tile[0] + 2) * (tile[1] + 2)
+    tile_bytes, sums = itemsize * places * (inputs + outputs), 4 * places * inputs * outputs
+    most = min(_MOST_PARTS, _MOST_SUMS // sums, tiles * tile[0] * tile[1] // _PART)
+    parts = 1 << max(0, most.bit_length() - 1)  # of three parts two threads would each wait for the other
     chunk_bytes = 2 * _CACHE if sums <= _NEAR_SUMS else _CHUNKS // parts
     most = max(48, min(1536, chunk_bytes // tile_bytes))
     in_part = -(-tiles // parts)
-    return parts, -(-in_part // max(1, -(-in_part // most)))
+    chunk = -(-in_part // max(1, -(-in_part // most)))
+    return parts, chunk + chunk % 2  # tiles of bfloat16 are taken in pairs
 
 
 def _even(tiles: int, least: int, most: int) -> int:
