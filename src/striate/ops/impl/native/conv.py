@@ -184,7 +184,6 @@ def _(x: Tensor, grad: Tensor, padding: list[int], groups: int) -> Tensor:
 
 def _setup(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None, list[int], int], output: Tensor) -> None:
     x, w, b, ctx.padding, ctx.groups = inputs
-    ctx.has_bias = b is not None
     ctx.save_for_backward(x, w, *([b] if b is not None else []))
 
 
