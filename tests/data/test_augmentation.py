@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpu import needs_gpu
+from gpu_checks import needs_gpu
 from striate.data import LENET_DISTORTIONS, Augmentation, augment, sample_keys, uniform
 from striate.errors import InputError
 

@@ -18,7 +18,7 @@ from safetensors.torch import save as safe_save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gpu import needs_gpu, whole_float32
+from gpu_checks import needs_gpu, whole_float32
 from striate.models import build, card, names
 from striate.models.auxiliary import HasAuxiliaries
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from gpu import needs_gpu, whole_float32
+from gpu_checks import needs_gpu, whole_float32
 from striate import ops
 from striate.ops import _dispatch
 from striate.ops._dispatch import TABLE

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from commands import striate
-from gpu import needs_gpu
+from gpu_checks import needs_gpu
 
 pytestmark = needs_gpu
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpu import needs_gpu
+from gpu_checks import needs_gpu
 from pictures import write_photos
 from striate.data import _threads, open_data
 from striate.models import build
