@@ -55,7 +55,7 @@ def test_convolution_of_real_sizes(tile, inputs, outputs, side):
     y = winograd.conv(x, winograd.pack(w, 1, tile), None, (1, 1, 1, 1))
     assert error(y, expected) <= (1e-5 if tile == 4 else 2e-6)
     grad = torch.ones_like(y)
-    found = winograd.grad_weight(x, grad, 1, (1, 1, 1, 1), (tile, tile))
+    found = winograd.grad_weight(x, grad, 1, (1, 1, 1, 1), tile)
     w_ = w.double().requires_grad_()
     torch.conv2d(x.double(), w_, padding=1).backward(grad.double())
     assert error(found, w_.grad) <= (1e-5 if tile == 4 else 2e-6)
@@ -74,9 +74,9 @@ def test_the_gradient_of_weights_in_parts(threads, inputs, outputs, batch, side)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        first = winograd.grad_weight(x, grad, 1, (1, 1, 1, 1), (4, 4))
+        first = winograd.grad_weight(x, grad, 1, (1, 1, 1, 1), 4)
         torch.set_num_threads(threads)
-        found = winograd.grad_weight(x, grad, 1, (1, 1, 1, 1), (4, 4))
+        found = winograd.grad_weight(x, grad, 1, (1, 1, 1, 1), 4)
     finally:
         torch.set_num_threads(before)
     assert error(found, w.grad) <= 1e-5

@@ -42,8 +42,8 @@ class PackedConv:
     way: native.Way | Literal["auto", "direct"] = "auto"
     _like: Tensor = field(init=False)  # the weights in the type of the images: for checks, oneDNN and what is left
     _bias: Tensor | None = field(init=False)
-    _form: ConvForm | None = field(init=False, default=None)  # of the images that came last
-    _shape: torch.Size | None = field(init=False, default=None)  # of these
+    # the shape of the images that came last and what is computed of such: in one, for threads may see them change
+    _last: tuple[torch.Size, ConvForm] | None = field(init=False, default=None)
     _winograd: winograd.Packed | None = field(init=False, default=None)
     _onednn: Tensor | None = field(init=False, default=None)
     _packed: bool = field(init=False, default=False)
@@ -56,9 +56,10 @@ class PackedConv:
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return N x P x outputs, channels last; `other`, of that shape, is added before the ReLU."""
         x = x.bfloat16() if self.precision == "bf16" else x
-        form = self._form
-        if form is None or x.shape != self._shape or x.dtype != self._like.dtype or not x.is_cpu:
-            form = self._prepare(x)
+        last = self._last
+        if last is None or x.shape != last[0] or x.dtype != self._like.dtype or not x.is_cpu:
+            last = self._prepare(x)
+        form = last[1]
         if self._winograd is not None:
             (top, bottom), (left, right) = form.window.padding
             other = None if other is None else other.to(x.dtype).contiguous(memory_format=torch.channels_last)
@@ -69,13 +70,13 @@ class PackedConv:
         y = y if other is None else y + other
         return y.relu_() if self.relu else y
 
-    def _prepare(self, x: Tensor) -> ConvForm:
-        """Check images of a shape that has not come before, pack the weights if it is time; return what to compute."""
+    def _prepare(self, x: Tensor) -> tuple[torch.Size, ConvForm]:
+        """Check images of a shape that did not come last and pack the weights if it is time; return `_last`."""
         form = normal_form(x, self._like, self._bias, **self.words)[0]
         if len(x) and (not self._packed or (self._waits and _positions(form, x) >= _FEWEST_POSITIONS)):
             self._pack(form, x)
-        self._form, self._shape = form, x.shape
-        return form
+        self._last = last = (x.shape, form)
+        return last
 
     def _by_onednn(self, form: ConvForm, x: Tensor, other: Tensor | None) -> Tensor:
         window, compute = form.window, torch.ops.mkldnn._convolution_pointwise

@@ -25,7 +25,7 @@ _REPEATS = 5
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast one core multiplies matrices, in GFLOP/s (a multiplication and an addition are 2 FLOP)."""
+    """How fast one core multiplies matrices: in GFLOP/s (a multiplication and an addition are 2 FLOP), or a ratio."""
 
     f32: float  # torch.mm
     onednn_gain: float  # how many times as fast oneDNN computes a dense layer as torch.mm; 0 where PyTorch has none

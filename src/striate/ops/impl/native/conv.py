@@ -139,7 +139,7 @@ def _grad_input(grad: Tensor, w: Tensor, padding: list[int], groups: int) -> Ten
 
 @torch.library.custom_op("striate::conv3x3_grad_weight", mutates_args=(), device_types="cpu")
 def _grad_weight(x: Tensor, grad: Tensor, padding: list[int], groups: int) -> Tensor:
-    return winograd.grad_weight(x, grad, groups, _four(padding), (TILE, TILE))
+    return winograd.grad_weight(x, grad, groups, _four(padding), TILE)
 
 
 @torch.library.custom_op("striate::conv3x3_bf16", mutates_args=(), device_types="cpu")
@@ -156,7 +156,7 @@ def _grad_input_bf16(grad: Tensor, w: Tensor, padding: list[int], groups: int) -
 
 @torch.library.custom_op("striate::conv3x3_bf16_grad_weight", mutates_args=(), device_types="cpu")
 def _grad_weight_bf16(x: Tensor, grad: Tensor, padding: list[int], groups: int) -> Tensor:
-    return winograd.grad_weight(x, grad, groups, _four(padding), TILE_BF16)
+    return winograd.grad_weight(x, grad, groups, _four(padding))
 
 
 @_conv_bf16.register_fake

@@ -206,9 +206,9 @@ struct SmallShape {
           int threads),                                                                                               \
          (x, packed, bias, other, y, shape, relu, down, across, block, chunk, threads))                               \
   KERNEL(winograd_conv_bf16_grad_weight,                                                                              \
-         (const Bfloat16* x, const Bfloat16* grad_y, float* grad_w, const ConvShape* shape, int64_t across,           \
-          int64_t chunk, int64_t parts, int threads),                                                                 \
-         (x, grad_y, grad_w, shape, across, chunk, parts, threads))
+         (const Bfloat16* x, const Bfloat16* grad_y, float* grad_w, const ConvShape* shape, int64_t chunk,            \
+          int64_t parts, int threads),                                                                                \
+         (x, grad_y, grad_w, shape, chunk, parts, threads))
 
 // One instruction set's kernels.
 struct Kernels {

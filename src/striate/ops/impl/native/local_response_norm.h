@@ -32,6 +32,13 @@ class PaddedRow {
   PaddedRow(const PaddedRow&) = delete;
   PaddedRow& operator=(const PaddedRow&) = delete;
 
+  void take_squares(const float* values, int64_t channels) const {
+    for (int64_t c = 0; c < channels; c += kLanes) {
+      const Floats value = load_first(values + c, channels - c);
+      store(row + c, value * value);
+    }
+  }
+
   float* row;
 
  private:
@@ -62,10 +69,7 @@ void lrn_values(const float* x, float* y, int64_t pixels, int64_t channels, int6
     for (int64_t p = begin; p < end; ++p) {
       const float* const in = x + p * channels;
       float* const out = y + p * channels;
-      for (int64_t c = 0; c < channels; c += kLanes) {
-        const Floats value = load_first(in + c, channels - c);
-        store(squares.row + c, value * value);
-      }
+      squares.take_squares(in, channels);
       for (int64_t c = 0; c < channels; c += kLanes) {
         const Powers powers = powers_of(k + alpha * sum_around<Five>(squares.row + c, below, above));
         store_first(out + c, load_first(in + c, channels - c) * powers.minus_three_quarters, channels - c);
@@ -86,10 +90,7 @@ void lrn_gradients(const float* x, const float* grad_y, float* grad_x, int64_t p
       const float* const in = x + p * channels;
       const float* const grad = grad_y + p * channels;
       float* const out = grad_x + p * channels;
-      for (int64_t c = 0; c < channels; c += kLanes) {
-        const Floats value = load_first(in + c, channels - c);
-        store(squares.row + c, value * value);
-      }
+      squares.take_squares(in, channels);
       for (int64_t c = 0; c < channels; c += kLanes) {
         const Powers powers = powers_of(k + alpha * sum_around<Five>(squares.row + c, below, above));
         const Floats h = load_first(grad + c, channels - c) * powers.minus_three_quarters;

@@ -380,9 +380,8 @@ void winograd_conv_bf16(const Bfloat16* x, const Bfloat16* packed, const float* 
 }
 
 void winograd_conv_bf16_grad_weight(const Bfloat16* x, const Bfloat16* grad_y, float* grad_w, const ConvShape* shape,
-                                    int64_t across, int64_t chunk, int64_t parts, int threads) {
-  across == 2 ? winograd_grad_weight<4, 2, Bfloat16>(x, grad_y, grad_w, *shape, chunk, parts, threads)
-              : winograd_grad_weight<4, 4, Bfloat16>(x, grad_y, grad_w, *shape, chunk, parts, threads);
+                                    int64_t chunk, int64_t parts, int threads) {
+  winograd_grad_weight<4, 2, Bfloat16>(x, grad_y, grad_w, *shape, chunk, parts, threads);
 }
 
 #else

@@ -23,7 +23,7 @@ _conv_stored_bf16 = kernel("winograd_conv_stored_bf16", "tttttsiii")
 _pack_bf16 = kernel("winograd_conv_bf16_pack", "ttsii")
 _conv_bf16 = kernel("winograd_conv_bf16", "tttttsiiiii")
 _grad_weight = kernel("winograd_conv_grad_weight", "tttsiii")
-_grad_weight_bf16 = kernel("winograd_conv_bf16_grad_weight", "tttsiii")
+_grad_weight_bf16 = kernel("winograd_conv_bf16_grad_weight", "tttsii")
 
 _CACHE = 768 * 1024  # bytes of transformed tiles that one thread works on: most of a second-level cache
 _SHARED_CACHE = 8 * 1024 * 1024  # bytes of transformed tiles that all threads share
@@ -153,25 +153,26 @@ def conv(
     return y
 
 
-def grad_weight(
-    x: Tensor, grad: Tensor, groups: int, padding: tuple[int, int, int, int], tile: tuple[int, int]
-) -> Tensor:
+def grad_weight(x: Tensor, grad: Tensor, groups: int, padding: tuple[int, int, int, int], tile: int = 4) -> Tensor:
     """Return the gradient of the weights of a convolution of x for `grad` at its outputs, P x D/groups x 3 x 3.
 
     It is of float32 and channels last, as images and weights are in training: what adds it up copies nothing. x and
-    grad are of float32, or of bfloat16, whose products then are too, in tiles of 4 x 2 or 4 x 4.
+    grad are of float32, or of bfloat16: then the products are too, and tiles are of 4 x 2 outputs whatever `tile` says.
     """
     x, grad = as_channels_last(x), as_channels_last(grad)
     inputs, outputs = x.shape[1] // groups, grad.shape[1] // groups
     result = empty_images(groups * outputs, inputs, 3, 3)
     in_bf16 = x.dtype == torch.bfloat16
-    compute, size = (_grad_weight_bf16, tile[1]) if in_bf16 else (_grad_weight, tile[0])
-    tiles = grad.shape[0] * math.prod(-(-n // m) for n, m in zip(grad.shape[2:], tile, strict=True))
-    parts, chunk = _shares(inputs, outputs, tile, tiles, x.dtype.itemsize)
+    outline = (4, 2) if in_bf16 else (tile, tile)
+    tiles = grad.shape[0] * math.prod(-(-n // m) for n, m in zip(grad.shape[2:], outline, strict=True))
+    parts, chunk = _shares(inputs, outputs, outline, tiles, x.dtype.itemsize)
     for group in range(groups):
         shape = _shape(x, grad, inputs, outputs, padding)
-        own = result[group * outputs :]
-        compute(x[:, group * inputs :], grad[:, group * outputs :], own, shape, size, chunk, parts)
+        operands = (x[:, group * inputs :], grad[:, group * outputs :], result[group * outputs :], shape)
+        if in_bf16:
+            _grad_weight_bf16(*operands, chunk, parts)
+        else:
+            _grad_weight(*operands, tile, chunk, parts)
     return result
 
 
