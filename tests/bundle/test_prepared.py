@@ -164,7 +164,7 @@ def test_what_follows_a_convolution_is_folded() -> None:
 
 @pytest.mark.skipif(library() is None, reason="the native extension was not built here")
 def test_who_computes() -> None:
-    """3 x 3 with enough channels: the native kernel; the rest: oneDNN; what neither can: the plain operator."""
+    """3 x 3 with enough channels: Winograd's kernel; others with enough: the direct one; else oneDNN."""
 
     def packed(conv: Conv, precision: str = "high") -> ops.PackedConv:
         words = {"stride": conv.stride, "padding": conv.padding, "groups": conv.groups, "flip": conv.flip}
@@ -174,23 +174,28 @@ def test_who_computes() -> None:
         torch.testing.assert_close(result(x), conv(x), rtol=1e-4, atol=1e-4)
         return result
 
-    assert packed(Conv(16, 16, 3, padding=1))._winograd is not None
-    assert packed(Conv(16, 16, 3, padding=1), "exact")._onednn is not None
-    assert packed(Conv(16, 16, 3, stride=2, padding="same"))._winograd is None
-    assert packed(Conv(16, 16, 3, padding=1, groups=16))._onednn is not None
-    other = packed(Conv(3, 16, 3, padding=((0, 1), (2, 0))))
-    assert other._winograd is None
-    assert other._onednn is None
+    vectors = instruction_set() in {"avx512", "avx2"}
+    assert packed(Conv(16, 16, 3, padding=1)).computed_by == "winograd"
+    assert packed(Conv(16, 16, 3, padding=1), "exact").computed_by == ("direct" if vectors else "onednn")
+    assert packed(Conv(16, 16, 1, stride=2)).computed_by == ("direct" if vectors else "onednn")
+    assert packed(Conv(16, 16, 3, padding=((0, 1), (2, 0)), stride=2)).computed_by == (
+        "direct" if vectors else "operator"
+    )
+    assert packed(Conv(16, 16, 3, padding=1, groups=16)).computed_by == "onednn"
+    assert packed(Conv(3, 16, 3)).computed_by == "onednn"
+    assert packed(Conv(3, 16, 3, padding=((0, 1), (2, 0)))).computed_by == "operator"
+    assert packed(Conv(16, 16, 1, flip=True)).computed_by == "operator"
 
 
 @pytest.mark.skipif(library() is None, reason="the native extension was not built here")
 def test_few_outputs_are_computed_directly_until_a_batch_has_more() -> None:
     conv = Conv(16, 16, 3, padding=1).eval().requires_grad_(False)
     ready = ops.PackedConv(conv.weight, conv.bias, {"padding": 1})
-    for pictures, winograd in ((0, False), (1, False), (2, True), (1, True)):
-        x = torch.randn(pictures, 16, 14, 14)
+    directly = "direct" if instruction_set() in {"avx512", "avx2"} else "onednn"
+    for pictures, who in ((0, "operator"), (1, directly), (2, "winograd"), (1, "winograd")):
+        x = torch.randn(pictures, 16, 10, 12)
         torch.testing.assert_close(ready(x), conv(x), rtol=1e-4, atol=1e-4)
-        assert (ready._winograd is not None, ready._onednn is not None) == (winograd, not winograd and pictures > 0)
+        assert ready.computed_by == who
 
 
 def test_other_widths_of_an_image_after_the_first() -> None:

@@ -208,5 +208,15 @@ def test_no_expected_implementation_is_without_a_case():
     """Said here once more: a row that is lost from TABLE, or an operator without cases, fails."""
     expected = {(operator, impl) for operator in OPERATORS for impl in ("aten", "reference")}
     assert {(CASES[name].operator, impl) for name, impl in EVERY} == expected
-    others = {"Links", "PackedConv", "explain_dispatch", "linear", "link_rows", "onednn_linear", "prefer", "use_impl"}
+    others = {
+        "Links",
+        "PackedConv",
+        "PackedLinear",
+        "explain_dispatch",
+        "linear",
+        "link_rows",
+        "onednn_linear",
+        "prefer",
+        "use_impl",
+    }
     assert set(ops.__all__) - OPERATORS == others

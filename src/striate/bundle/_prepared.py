@@ -106,18 +106,13 @@ class PreparedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear, *, relu: bool, precision: Precision) -> None:
         super().__init__()
-        ready = linear.bfloat16() if precision == "bf16" else linear
-        self.weight, self.bias, self.after = ready.weight, ready.bias, "relu" if relu else "none"
+        bias = None if linear.bias is None else linear.bias.detach()
+        self.packed = ops.PackedLinear(linear.weight.detach(), bias, relu=relu, precision=precision)
+        self.weight = nn.Parameter(self.packed.weight, requires_grad=False)  # for those who ask where a network is
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs."""
-        x = x.to(self.weight.dtype)
-        built = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-        if not len(x) or not built or x.dtype != torch.float32:  # in bfloat16 PyTorch itself calls oneDNN
-            y = nn.functional.linear(x, self.weight, self.bias)
-            return y.relu_() if self.after == "relu" else y
-        fused: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), self.weight, self.bias, self.after, [], "")
-        return fused
+        return self.packed(x)
 
 
 def _fuse(parent: nn.Sequential, precision: Precision) -> None:

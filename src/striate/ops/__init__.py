@@ -14,6 +14,7 @@ from striate.ops._local_response_norm import local_response_norm
 from striate.ops._max_pool import max_pool
 from striate.ops._max_unpool import max_unpool
 from striate.ops._packed_conv import PackedConv
+from striate.ops._packed_linear import PackedLinear
 from striate.ops._rbf import rbf
 from striate.ops._scaled_tanh import scaled_tanh
 from striate.ops._subsample import subsample
@@ -21,6 +22,7 @@ from striate.ops._subsample import subsample
 __all__ = [
     "Links",
     "PackedConv",
+    "PackedLinear",
     "avg_pool",
     "conv",
     "conv_transpose",

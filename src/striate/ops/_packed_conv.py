@@ -11,11 +11,11 @@ from striate.errors import InputError
 from striate.geometry import output_size
 from striate.ops._conv import ConvForm, conv, normal_form
 from striate.ops.impl.native import conv as native
-from striate.ops.impl.native import winograd
+from striate.ops.impl.native import direct_conv, winograd
 
-# In fewer, reading transformed weights, four times as many, takes longer than the products that are saved: one picture
-# of 14 x 14 or 7 x 7. Measured in whole networks, whose weights are in no cache: alone such a layer wins down to 98.
-_FEWEST_POSITIONS = 256
+# In fewer, reading transformed weights, two and a half to four times as many, takes as long as the products that are
+# saved: one picture of 7 x 7. Measured in whole networks, whose weights are in no cache.
+_FEWEST_POSITIONS = 150
 
 
 @dataclass(eq=False)
@@ -30,8 +30,10 @@ class PackedConv:
     float32 in tiles of 4 x 4 ("f32"), or of bfloat16 in tiles of "2x2", "4x2" or "4x4", each faster and less accurate
     than the one before. `way` is one of these, "direct" for none, or "auto": none for "exact", "f32" for "high", for
     "bf16" what is fastest on the processor at about plain bfloat16's error ("4x2" with AVX512_BF16, none with AMX, else
-    "f32"), from the first batch with enough outputs on. What is left is computed by oneDNN with weights in its own
-    layout, what that cannot, by `ops.conv`. Calling raises InputError, also if the way cannot be gone.
+    "f32"), from the first batch with enough outputs on. What is left is computed by Striate's direct kernels where they
+    are faster than oneDNN, by oneDNN with weights in its own layout, or, what neither can, by `ops.conv`.
+
+    Calling raises InputError for other shapes, and if the way cannot be gone.
     """
 
     w: Tensor
@@ -42,11 +44,10 @@ class PackedConv:
     way: native.Way | Literal["auto", "direct"] = "auto"
     _like: Tensor = field(init=False)  # the weights in the type of the images: for checks, oneDNN and what is left
     _bias: Tensor | None = field(init=False)
-    # the shape of the images that came last and what is computed of such: in one, for threads may see them change
-    _last: tuple[torch.Size, ConvForm] | None = field(init=False, default=None)
-    _winograd: winograd.Packed | None = field(init=False, default=None)
-    _onednn: Tensor | None = field(init=False, default=None)
-    _packed: bool = field(init=False, default=False)
+    # the shape of the images that came last, what is computed of such and how: in one, for threads may see them change
+    _last: tuple[torch.Size, ConvForm, winograd.Plan | direct_conv.Plan | None] | None = field(init=False, default=None)
+    _packed: winograd.Packed | direct_conv.Packed | Tensor | None = field(init=False, default=None)  # Tensor: oneDNN's
+    _ready: bool = field(init=False, default=False)
     _waits: bool = field(init=False, default=False)  # for a batch that is large enough for Winograd
 
     def __post_init__(self) -> None:
@@ -59,33 +60,45 @@ class PackedConv:
         last = self._last
         if last is None or x.shape != last[0] or x.dtype != self._like.dtype or not x.is_cpu:
             last = self._prepare(x)
-        form = last[1]
-        if self._winograd is not None:
-            (top, bottom), (left, right) = form.window.padding
-            other = None if other is None else other.to(x.dtype).contiguous(memory_format=torch.channels_last)
-            return winograd.conv(x, self._winograd, self.b, (top, bottom, left, right), other=other, relu=self.relu)
-        if self._onednn is not None and form.window.symmetric_padding is not None and len(x):
-            return self._by_onednn(form, x, other)
+        _, form, plan = last
+        if plan is not None:
+            return plan(x, self.b, _like(x, other, plan.size), relu=self.relu)
+        if isinstance(self._packed, Tensor) and form.window.symmetric_padding is not None and len(x):
+            return self._by_onednn(self._packed, form, x, other)
         y = conv(x, self._like, self._bias, **self.words)
         y = y if other is None else y + other
         return y.relu_() if self.relu else y
 
-    def _prepare(self, x: Tensor) -> tuple[torch.Size, ConvForm]:
+    @property
+    def computed_by(self) -> Literal["winograd", "direct", "onednn", "operator"]:
+        """Who computes images like those that came last: Striate's kernels in either way, oneDNN, or `ops.conv`."""
+        plan = None if self._last is None else self._last[2]
+        if plan is not None:
+            return "winograd" if isinstance(plan, winograd.Plan) else "direct"
+        return "operator" if self._packed is None else "onednn"
+
+    def _prepare(self, x: Tensor) -> tuple[torch.Size, ConvForm, winograd.Plan | direct_conv.Plan | None]:
         """Check images of a shape that did not come last and pack the weights if it is time; return `_last`."""
         form = normal_form(x, self._like, self._bias, **self.words)[0]
-        if len(x) and (not self._packed or (self._waits and _positions(form, x) >= _FEWEST_POSITIONS)):
+        if len(x) and (not self._ready or (self._waits and _positions(form, x) >= _FEWEST_POSITIONS)):
             self._pack(form, x)
-        self._last = last = (x.shape, form)
+        plan: winograd.Plan | direct_conv.Plan | None = None
+        if isinstance(self._packed, winograd.Packed):
+            (top, bottom), (left, right) = form.window.padding
+            plan = winograd.Plan(self._packed, x.shape, x.dtype, (top, bottom, left, right))
+        elif isinstance(self._packed, direct_conv.Packed):
+            plan = direct_conv.Plan(self._packed, x.shape, x.dtype, form.window)
+        self._last = last = (x.shape, form, plan)
         return last
 
-    def _by_onednn(self, form: ConvForm, x: Tensor, other: Tensor | None) -> Tensor:
+    def _by_onednn(self, packed: Tensor, form: ConvForm, x: Tensor, other: Tensor | None) -> Tensor:
         window, compute = form.window, torch.ops.mkldnn._convolution_pointwise
         x = x.contiguous(memory_format=torch.channels_last)
-        settings = (self._onednn, self._bias, window.symmetric_padding, window.stride, window.dilation, form.groups)
+        settings = (packed, self._bias, window.symmetric_padding, window.stride, window.dilation, form.groups)
         if other is None:
             y: Tensor = compute(x, *settings, "relu" if self.relu else "none", [], "")
         else:
-            other = other.to(x.dtype).contiguous(memory_format=torch.channels_last)
+            other = _like(x, other, (len(x), self.w.shape[0], *output_size(x.shape[2:], window)))
             y = compute.binary(x, other, *settings, "add", None, "relu" if self.relu else None, [], None)
         return y
 
@@ -95,11 +108,13 @@ class PackedConv:
         few = self.way == "auto" and _positions(form, x) < _FEWEST_POSITIONS
         self._waits = way != "direct" and few and _onednn_computes(form, x)
         if way != "direct" and not self._waits:
-            self._winograd, self._onednn = _transformed(self.w, form.groups, way), None
+            self._packed = _transformed(self.w, form.groups, way)
+        elif direct_conv.pays(form, x, self._like):
+            self._packed = direct_conv.pack(self.w, form.groups, x.dtype)
         elif _onednn_computes(form, x):
             settings = (form.window.symmetric_padding, form.window.stride, form.window.dilation, form.groups)
-            self._onednn = torch.ops.mkldnn._reorder_convolution_weight(self._like.contiguous(), *settings, x.shape)
-        self._packed = True
+            self._packed = torch.ops.mkldnn._reorder_convolution_weight(self._like.contiguous(), *settings, x.shape)
+        self._ready = True
 
     def _way(self, form: ConvForm, x: Tensor) -> native.Way | Literal["direct"]:
         """Return the way that was asked for, or the best one."""
@@ -112,6 +127,15 @@ class PackedConv:
         if (reason := native.packs(form, x, self.w, self.b, self.way)) is not None:
             raise InputError(f"PackedConv: way={self.way!r} was asked for and does not support {reason}")
         return self.way
+
+
+def _like(x: Tensor, other: Tensor | None, size: tuple[int, ...]) -> Tensor | None:
+    """Return what is added to outputs of a size, in the type and the layout of x."""
+    if other is None:
+        return None
+    if other.shape != size:
+        raise InputError(f"PackedConv: `other` must have the shape of the outputs, {size}, got {tuple(other.shape)}")
+    return other.to(x.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _transformed(w: Tensor, groups: int, way: native.Way) -> winograd.Packed:

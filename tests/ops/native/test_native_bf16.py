@@ -143,7 +143,7 @@ def test_a_convolution_with_packed_weights(way):
     conv = ops.PackedConv(w, b, {"padding": "same"}, relu=True, precision="bf16", way=way)
     other = images(2, 33, 9, 8, seed=3).contiguous()
     y = conv(x, other)
-    assert conv._winograd is not None
+    assert conv.computed_by == "winograd"
     assert y.dtype == torch.bfloat16
     expected = (torch.conv2d(x.double(), w.double(), b.double(), padding=1) + other.double()).relu()
     assert float((y.double() - expected).square().mean().sqrt() / expected.square().mean().sqrt()) < 2 * ERRORS[way]
@@ -159,7 +159,7 @@ def test_matrix_tiles_are_left_to_onednn(monkeypatch):
         conv = ops.PackedConv(w, None, {}, precision="bf16", way=way)
         conv(x)
         if way != "auto" or library.instruction_set() != "plain":
-            assert (conv._winograd is not None) == expected
+            assert (conv.computed_by == "winograd") == expected
     monkeypatch.setattr(native, "has_matrix_tiles", lambda: False)
     with library.use_instruction_set("plain"):
         assert native.fastest_in_bf16() is None

@@ -9,6 +9,7 @@
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma,prefer-vector-width=512")
 #endif
 #include "bfloat16_products.h"
+#include "direct_conv.h"
 #include "winograd.h"
 
 namespace striate {

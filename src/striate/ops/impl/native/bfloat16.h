@@ -38,6 +38,7 @@ STRIATE_INLINE void store(Bfloat16* p, Floats v) {
   __builtin_memcpy(p, &halves, sizeof(halves));
 }
 
+// (A copy of so many bytes as are known only later is a call of memcpy.)
 STRIATE_INLINE Floats load_first(const Bfloat16* p, int64_t count) {
   if (count >= kLanes) return load(p);
   Bfloat16 lanes[kLanes] = {};
@@ -46,8 +47,13 @@ STRIATE_INLINE Floats load_first(const Bfloat16* p, int64_t count) {
 }
 
 STRIATE_INLINE void store_first(Bfloat16* p, Floats v, int64_t count) {
+  if (count >= kLanes) return store(p, v);
   const Halves halves = rounded(v);
-  __builtin_memcpy(p, &halves, (count < kLanes ? count : kLanes) * sizeof(Bfloat16));
+#if STRIATE_LANES == 16
+  _mm256_mask_storeu_epi16(p, static_cast<__mmask16>((1u << count) - 1), reinterpret_cast<__m256i>(halves));
+#else
+  for (int64_t i = 0; i < count; ++i) p[i].bits = halves[i];
+#endif
 }
 
 }  // namespace

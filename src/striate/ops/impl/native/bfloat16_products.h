@@ -20,6 +20,10 @@ struct Products<Bfloat16> {
     __builtin_memcpy(&pair, p, sizeof(pair));
     return reinterpret_cast<Vector>(_mm512_set1_epi32(pair));
   }
+  // A number whose neighbour is not there.
+  static STRIATE_INLINE Vector last_in_all_lanes(const Bfloat16* p) {
+    return reinterpret_cast<Vector>(_mm512_set1_epi32(p->bits));
+  }
   static STRIATE_INLINE Floats add(Floats sum, Vector a, Vector b) {
     return reinterpret_cast<Floats>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), a, b));
   }

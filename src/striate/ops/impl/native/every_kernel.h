@@ -3,6 +3,7 @@
 #include "kernels.h"
 #include "conv_transpose.h"
 #include "deform.h"
+#include "direct_conv.h"
 #include "grouped.h"
 #include "linked_conv.h"
 #include "local_response_norm.h"

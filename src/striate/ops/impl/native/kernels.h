@@ -22,6 +22,12 @@ struct ConvShape {
   int64_t out_height, out_width, out_channels, y_pixel, low_y, low_x;
 };
 
+// A convolution with any window; `in_channels` and `out_channels` of one group, pixels x_pixel and y_pixel numbers apart.
+struct DirectShape {
+  int64_t batch, height, width, in_channels, x_pixel, out_height, out_width, out_channels, y_pixel;
+  int64_t kernel_y, kernel_x, stride_y, stride_x, low_y, low_x, dilation_y, dilation_x;
+};
+
 // A 3 x 3 weight in any layout: how far apart (in floats) neighbours are. Negative strides turn the kernel around.
 struct WeightShape {
   int64_t out_channels, in_channels, out_stride, in_stride, y_stride, x_stride;
@@ -129,6 +135,10 @@ struct SmallShape {
          (const float* x, const float* grad_y, float* grad_w, const ConvShape* shape, int64_t tile, int64_t chunk,     \
           int64_t parts, int threads),                                                                                \
          (x, grad_y, grad_w, shape, tile, chunk, parts, threads))                                                     \
+  KERNEL(direct_conv,                                                                                                 \
+         (const float* x, const float* packed, const float* bias, const float* other, float* y,                       \
+          const DirectShape* shape, int64_t relu, int64_t chunk, int64_t group, int threads),                         \
+         (x, packed, bias, other, y, shape, relu, chunk, group, threads))                                             \
   KERNEL(grouped_conv,                                                                                                \
          (const float* x, const float* w, const float* bias, float* y, const GroupedShape* shape, int threads),       \
          (x, w, bias, y, shape, threads))                                                                             \
@@ -197,6 +207,10 @@ struct SmallShape {
 
 // Kernels whose products are of bfloat16, for instruction sets that have such a product.
 #define STRIATE_BFLOAT16_KERNELS(KERNEL)                                                                              \
+  KERNEL(direct_conv_bf16,                                                                                            \
+         (const Bfloat16* x, const Bfloat16* packed, const float* bias, const Bfloat16* other, Bfloat16* y,           \
+          const DirectShape* shape, int64_t relu, int64_t chunk, int64_t group, int threads),                         \
+         (x, packed, bias, other, y, shape, relu, chunk, group, threads))                                             \
   KERNEL(winograd_conv_bf16_pack,                                                                                     \
          (const float* w, Bfloat16* packed, const WeightShape* shape, int64_t down, int64_t across, int threads),     \
          (w, packed, shape, down, across, threads))                                                                   \

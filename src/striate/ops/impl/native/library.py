@@ -109,8 +109,8 @@ def _count(loaded: ctypes.CDLL) -> int:
 def kernel(name: str, signature: str) -> Callable[..., None]:
     """Return the kernel `name` as a function of tensors and numbers, called on as many threads as PyTorch uses.
 
-    `signature` has a letter per argument: t tensor (its memory; None: null), i integer, f float, s ctypes structure.
-    The last parameter of every kernel, the number of threads, is added here.
+    `signature` has a letter per argument: t tensor (or the address of memory; None: null), i integer, f float, s ctypes
+    structure. The last parameter of every kernel, the number of threads, is added here.
     """
     kinds = {"t": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float, "s": ctypes.c_void_p}
 
@@ -122,10 +122,7 @@ def kernel(name: str, signature: str) -> Callable[..., None]:
         return found
 
     def call(*arguments: Any) -> None:
-        values = (
-            _address(value) if letter in "ts" else value for letter, value in zip(signature, arguments, strict=True)
-        )
-        function()(*values, torch.get_num_threads())
+        function()(*[_value(argument) for argument in arguments], torch.get_num_threads())
 
     return call
 
@@ -139,10 +136,16 @@ def older_than_sources(*names: str) -> str | None:
     return "the native extension is older than this version of Striate: build it again"
 
 
-def _address(value: Tensor | ctypes.Structure | None) -> int | None:
-    if value is None:
-        return None
-    return value.data_ptr() if isinstance(value, Tensor) else ctypes.addressof(value)
+def _value(argument: Any) -> Any:
+    """Return what ctypes passes on."""
+    if isinstance(argument, Tensor):
+        return argument.data_ptr()
+    return ctypes.addressof(argument) if isinstance(argument, ctypes.Structure | ctypes.Array) else argument
+
+
+def address(x: Tensor | None, number: int = 0) -> int | None:
+    """Return where a number of a tensor is, counted as its memory lies; None for None."""
+    return None if x is None else x.data_ptr() + number * x.itemsize
 
 
 def unusable(*tensors: Tensor | None, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> str | None:

@@ -10,6 +10,8 @@ constexpr int kRows = 6;
 constexpr int kColumnVectors = kLanes == 16 ? 4 : 2;
 constexpr int64_t kPanel = kColumnVectors * kLanes;  // columns that one micro-kernel computes
 
+STRIATE_INLINE int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+
 // What a product of one type of number is made of: `kDepth` neighbours are multiplied and added up in each lane.
 template <class Number>
 struct Products;
@@ -20,6 +22,7 @@ struct Products<float> {
   typedef Floats Vector;
   static STRIATE_INLINE Vector get(const float* p) { return load(p); }
   static STRIATE_INLINE Vector in_all_lanes(const float* p) { return all(*p); }
+  static STRIATE_INLINE Vector last_in_all_lanes(const float* p) { return all(*p); }
   static STRIATE_INLINE Floats add(Floats sum, Vector a, Vector b) { return sum + a * b; }
 };
 

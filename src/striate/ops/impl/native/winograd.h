@@ -7,6 +7,7 @@
 // `Image` is the number images are stored in, `Number` that of the matrix products; both may be float or Bfloat16.
 // Transforms, sums and what is done to the outputs are in float.
 #pragma once
+#include "after.h"
 #include "bfloat16.h"
 #include "kernels.h"
 #include "matrix.h"
@@ -17,8 +18,6 @@
 
 namespace striate {
 namespace {
-
-STRIATE_INLINE int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
 // Where a tile lies: its image, and the first row and column of its outputs.
 struct Tiles {
@@ -78,14 +77,6 @@ inline void transform_input(const Image* x, const ConvShape& s, const Tile& tile
   }
 }
 
-// What is done to an output before it is stored.
-template <class Image>
-struct After {
-  const float* bias;   // per output channel, or null
-  const Image* other;  // an image of the result's shape to add, or null
-  bool relu;
-};
-
 // A^T m A of one tile, all channels, into the image.
 template <int M, int N, class Image>
 inline void transform_output(const float* m, int64_t plane, const ConvShape& s, const Tile& tile,
@@ -111,10 +102,7 @@ inline void transform_output(const float* m, int64_t plane, const ConvShape& s, 
       Winograd<N>::output(half[i], row);
       for (int j = 0; j < columns; ++j) {
         const int64_t place = ((tile.image * s.out_height + tile.y + i) * s.out_width + tile.x + j) * s.y_pixel + k;
-        Floats value = row[j] + bias;
-        if (after.other != nullptr) value += load_first(after.other + place, count);
-        if (after.relu) value = value > 0.0f ? value : Floats{};
-        store_first(y + place, value, count);
+        store_after(y + place, row[j] + bias, after, place, count);
       }
     }
   }

@@ -9,13 +9,13 @@ Images may be of bfloat16. Then the products are of float32, tiles of 4 x 4, or 
 
 import ctypes
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from striate.ops.impl.native.library import as_channels_last, empty, empty_images, kernel, panel
+from striate.ops.impl.native.library import address, as_channels_last, empty, empty_images, kernel, panel
 
 _pack = kernel("winograd_conv_pack", "ttsi")
 _conv = kernel("winograd_conv", "tttttsiiii")
@@ -113,6 +113,54 @@ def _packed(w: Tensor, outputs: int, inputs: int, strides: tuple[int, ...], tile
     return result
 
 
+class Plan:
+    """How images of one shape are convolved with packed weights: whatever is known before they come."""
+
+    def __init__(
+        self, packed: Packed, images: Sequence[int], dtype: torch.dtype, padding: tuple[int, int, int, int]
+    ) -> None:
+        """images: N x C x H x W."""
+        self._packed, self._dtype = packed, dtype
+        n, channels, h, w = images
+        inputs, outputs = packed.in_channels, packed.out_channels
+        self.size = (n, outputs * len(packed.groups), h + sum(padding[:2]) - 2, w + sum(padding[2:]) - 2)
+        below = (inputs, channels, *self.size[2:], outputs, self.size[1], padding[0], padding[2])
+        self._shape = ConvShape(n, h, w, *below)
+        products = packed.groups[0].dtype
+        pieces = _pieces(inputs, outputs, packed.tile, products.itemsize)
+        self._words: tuple[int, ...]
+        if products == torch.bfloat16:
+            self._compute, self._words = _conv_bf16, (*packed.tile, *pieces)
+        elif dtype == torch.bfloat16:
+            self._compute, self._words = _conv_stored_bf16, pieces
+        else:
+            self._compute, self._words = _conv, (packed.tile[0], *pieces)
+
+    def __call__(
+        self, x: Tensor, bias: Tensor | None = None, other: Tensor | None = None, *, relu: bool = False
+    ) -> Tensor:
+        """Return the convolution of x, plus bias, plus `other`, through a ReLU, channels last.
+
+        x and `other` are both of float32 or both of bfloat16, as is the result; bias is of float32. `other` has the
+        result's shape and layout.
+        """
+        x = as_channels_last(x)
+        y = empty_images(*self.size, dtype=self._dtype)
+        for group, weights in enumerate(self._packed.groups):
+            first_in, first_out = group * self._packed.in_channels, group * self._packed.out_channels
+            self._compute(
+                address(x, first_in),
+                weights,
+                address(bias, first_out),
+                address(other, first_out),
+                address(y, first_out),
+                self._shape,
+                int(relu),
+                *self._words,
+            )
+        return y
+
+
 def conv(
     x: Tensor,
     packed: Packed,
@@ -122,35 +170,8 @@ def conv(
     other: Tensor | None = None,
     relu: bool = False,
 ) -> Tensor:
-    """Return the convolution of x (N x C x H x W), plus bias, plus `other`, through a ReLU, channels last.
-
-    x and `other` are both of float32 or both of bfloat16, as is the result; bias is of float32.
-    """
-    x = as_channels_last(x)
-    n, _, h, w = x.shape
-    outputs = packed.out_channels * len(packed.groups)
-    size = (n, outputs, h + padding[0] + padding[1] - 2, w + padding[2] + padding[3] - 2)
-    y = empty_images(*size, dtype=x.dtype)
-    products = packed.groups[0].dtype
-    pieces = _pieces(packed.in_channels, packed.out_channels, packed.tile, products.itemsize)
-    for group, weights in enumerate(packed.groups):
-        first_in, first_out = group * packed.in_channels, group * packed.out_channels
-        operands = (
-            x[:, first_in:],
-            weights,
-            None if bias is None else bias[first_out:],
-            None if other is None else other[:, first_out:],
-            y[:, first_out:],
-            _shape(x, y, packed.in_channels, packed.out_channels, padding),
-            int(relu),
-        )
-        if products == torch.bfloat16:
-            _conv_bf16(*operands, *packed.tile, *pieces)
-        elif x.dtype == torch.bfloat16:
-            _conv_stored_bf16(*operands, *pieces)
-        else:
-            _conv(*operands, packed.tile[0], *pieces)
-    return y
+    """Return the convolution of x (N x C x H x W), plus bias, plus `other`, through a ReLU, channels last."""
+    return Plan(packed, x.shape, x.dtype, padding)(x, bias, other, relu=relu)
 
 
 def grad_weight(x: Tensor, grad: Tensor, groups: int, padding: tuple[int, int, int, int], tile: int = 4) -> Tensor:
