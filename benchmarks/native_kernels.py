@@ -9,10 +9,10 @@ times faster the kernel is. How a processor with AVX2 only would fare, as far as
 
     ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/native_kernels.py --instruction-set avx2
 
-Convolutions of bfloat16 are beside oneDNN's with weights packed once, as prepared networks compute them. What limits
-them is the processor: one that multiplies tiles of bfloat16 (AMX) is faster the direct way, and these tiles are what
-the environment variable ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 keeps oneDNN from. How many products of bfloat16 a cycle
-AVX512_BF16 makes, beside those of float32, is another matter of the processor.
+Convolutions of bfloat16 and packed ones are beside oneDNN's with weights packed once, as prepared networks compute
+them. What limits those of bfloat16 is the processor: one that multiplies tiles (AMX) is faster the direct way, and
+these tiles are what the environment variable ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 keeps oneDNN from. How many products
+of bfloat16 a cycle AVX512_BF16 makes, beside those of float32, is another matter of the processor.
 """
 
 import argparse
@@ -110,11 +110,49 @@ def prepared() -> Iterator[Case]:
         for way in ways:
             by = {
                 impl: ops.PackedConv(w, b, {"padding": 1}, relu=True, precision="bf16", way=how)
-                for impl, how in (("native", way), ("aten", "direct"))
+                for impl, how in (("native", way), ("aten", "onednn"))
             }
             title = f"{inputs} to {outputs} channels, {side} x {side}, {way}"
             operands = (images(batch, inputs, side, side).bfloat16(),)
             yield Case("conv, bf16", title, lambda x, impl, by=by: by[impl](x), operands, gradients=False)
+
+
+def direct() -> Iterator[Case]:
+    """The other convolutions of a prepared network, and its dense layers, which PyTorch computes with F.linear."""
+    precisions = {"high": "", "bf16": ", bf16"} if library.multiplies_bf16() else {"high": ""}
+    for precision, suffix in precisions.items():
+        dtype = torch.bfloat16 if suffix else torch.float32
+        for inputs, outputs, kernel, stride, side, batch in (
+            (64, 256, 1, 1, 56, 1),
+            (256, 1024, 1, 1, 14, 1),
+            (2048, 512, 1, 1, 7, 1),
+            (128, 256, 3, 2, 28, 1),
+            (64, 256, 1, 1, 56, 16),
+            (256, 1024, 1, 1, 14, 16),
+            (128, 256, 3, 2, 28, 16),
+        ):
+            w, b = torch.randn(outputs, inputs, kernel, kernel), torch.randn(outputs)
+            words = {"padding": kernel // 2, "stride": stride}
+            convs = {
+                impl: ops.PackedConv(w, b, words, relu=True, precision=precision, way=how)
+                for impl, how in (("native", "direct"), ("aten", "onednn"))
+            }
+            title = (
+                f"{kernel} x {kernel}, stride {stride}, {inputs} to {outputs} channels, {side} x {side}, batch {batch}"
+            )
+            operands = (images(batch, inputs, side, side).to(dtype),)
+            yield Case("packed conv" + suffix, title, lambda x, impl, by=convs: by[impl](x), operands, gradients=False)
+        for batch, inputs, outputs in ((1, 2048, 1000), (1, 4096, 4096), (16, 4096, 4096)):
+            w, b = torch.randn(outputs, inputs), torch.randn(outputs)
+            packed = ops.PackedLinear(w, b, precision=precision)
+
+            def dense(x: Tensor, w: Tensor, b: Tensor, impl: str, *, packed: ops.PackedLinear = packed) -> Tensor:
+                return packed(x) if impl == "native" else torch.nn.functional.linear(x, w, b)
+
+            operands = (torch.randn(batch, inputs).to(dtype), w.to(dtype), b.to(dtype))
+            yield Case(
+                "packed linear" + suffix, f"{inputs} to {outputs}, batch {batch}", dense, operands, gradients=False
+            )
 
 
 def transposed() -> Iterator[Case]:
@@ -207,6 +245,7 @@ def cases() -> Iterator[Case]:
     """Every row's operator and operands."""
     yield from convolutions()
     yield from prepared()
+    yield from direct()
     yield from transposed()
     yield from deformable()
     yield from others()

@@ -31,7 +31,8 @@ class PackedConv:
     than the one before. `way` is one of these, "direct" for none, or "auto": none for "exact", "f32" for "high", for
     "bf16" what is fastest on the processor at about plain bfloat16's error ("4x2" with AVX512_BF16, none with AMX, else
     "f32"), from the first batch with enough outputs on. What is left is computed by Striate's direct kernels where they
-    are faster than oneDNN, by oneDNN with weights in its own layout, or, what neither can, by `ops.conv`.
+    are faster than oneDNN, by oneDNN with weights in its own layout, or, what neither can, by `ops.conv`. The way
+    "onednn" leaves all of Striate's kernels out.
 
     Calling raises InputError for other shapes, and if the way cannot be gone.
     """
@@ -41,7 +42,7 @@ class PackedConv:
     words: dict[str, Any] = field(default_factory=dict)
     relu: bool = False
     precision: Literal["exact", "high", "bf16"] = "high"
-    way: native.Way | Literal["auto", "direct"] = "auto"
+    way: native.Way | Literal["auto", "direct", "onednn"] = "auto"
     _like: Tensor = field(init=False)  # the weights in the type of the images: for checks, oneDNN and what is left
     _bias: Tensor | None = field(init=False)
     # the shape of the images that came last, what is computed of such and how: in one, for threads may see them change
@@ -66,7 +67,8 @@ class PackedConv:
         if isinstance(self._packed, Tensor) and form.window.symmetric_padding is not None and len(x):
             return self._by_onednn(self._packed, form, x, other)
         y = conv(x, self._like, self._bias, **self.words)
-        y = y if other is None else y + other
+        if other is not None:
+            y = y + _of_size(other, y.shape)
         return y.relu_() if self.relu else y
 
     @property
@@ -105,37 +107,45 @@ class PackedConv:
     def _pack(self, form: ConvForm, x: Tensor) -> None:
         """Bring the weights into the layout of whoever will compute."""
         way = self._way(form, x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x)
+        directly = self.way != "onednn" and direct_conv.pays(form, x, self._like)
         few = self.way == "auto" and _positions(form, x) < _FEWEST_POSITIONS
-        self._waits = way != "direct" and few and _onednn_computes(form, x)
-        if way != "direct" and not self._waits:
+        self._waits = way is not None and few and (directly or _onednn_computes(form, x))
+        if way is not None and not self._waits:
             self._packed = _transformed(self.w, form.groups, way)
-        elif direct_conv.pays(form, x, self._like):
+        elif directly:
             self._packed = direct_conv.pack(self.w, form.groups, x.dtype)
         elif _onednn_computes(form, x):
             settings = (form.window.symmetric_padding, form.window.stride, form.window.dilation, form.groups)
             self._packed = torch.ops.mkldnn._reorder_convolution_weight(self._like.contiguous(), *settings, x.shape)
         self._ready = True
 
-    def _way(self, form: ConvForm, x: Tensor) -> native.Way | Literal["direct"]:
-        """Return the way that was asked for, or the best one."""
-        if self.way == "direct":
-            return "direct"
-        if self.way == "auto":
-            fastest: dict[str, native.Way | None] = {"exact": None, "high": "f32", "bf16": native.fastest_in_bf16()}
-            way = fastest[self.precision]
-            return "direct" if way is None or native.packs(form, x, self.w, self.b, way) is not None else way
-        if (reason := native.packs(form, x, self.w, self.b, self.way)) is not None:
-            raise InputError(f"PackedConv: way={self.way!r} was asked for and does not support {reason}")
-        return self.way
+    def _way(self, form: ConvForm, x: Tensor) -> native.Way | None:
+        """Return Winograd's way that was asked for, or the best one; None for none."""
+        match self.way:
+            case "direct" | "onednn":
+                return None
+            case "auto":
+                fastest: dict[str, native.Way | None] = {"exact": None, "high": "f32", "bf16": native.fastest_in_bf16()}
+                way = fastest[self.precision]
+                return None if way is None or native.packs(form, x, self.w, self.b, way) is not None else way
+            case asked:
+                if (reason := native.packs(form, x, self.w, self.b, asked)) is not None:
+                    raise InputError(f"PackedConv: way={asked!r} was asked for and does not support {reason}")
+                return asked
+
+
+def _of_size(other: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return what is added to outputs of a size; raises InputError if it has another."""
+    if other.shape != size:
+        raise InputError(
+            f"PackedConv: `other` must have the shape of the outputs, {tuple(size)}, got {tuple(other.shape)}"
+        )
+    return other
 
 
 def _like(x: Tensor, other: Tensor | None, size: tuple[int, ...]) -> Tensor | None:
-    """Return what is added to outputs of a size, in the type and the layout of x."""
-    if other is None:
-        return None
-    if other.shape != size:
-        raise InputError(f"PackedConv: `other` must have the shape of the outputs, {size}, got {tuple(other.shape)}")
-    return other.to(x.dtype).contiguous(memory_format=torch.channels_last)
+    """Return what is added, in the type and the layout of x."""
+    return None if other is None else _of_size(other, size).to(x.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _transformed(w: Tensor, groups: int, way: native.Way) -> winograd.Packed:

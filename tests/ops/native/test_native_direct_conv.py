@@ -148,8 +148,15 @@ def test_in_a_convolution_with_packed_weights(precision):
     assert (conv.computed_by == "direct") == direct_conv.multiplies_fastest(dtype)
     assert conv(x[:0], other[:0]).shape == (0, 33, 5, 4)
     message = r"PackedConv: `other` must have the shape of the outputs, \(2, 33, 5, 4\), got \(2, 33, 5, 5\)"
-    with pytest.raises(InputError, match=message):
-        conv(x, images(2, 33, 5, 5))
+    operator = ops.PackedConv(w.flip(2, 3), b, {"stride": 2, "flip": True}, relu=True, precision=precision)
+    assert error(operator(x, other.to(dtype)), expected) <= (1.5e-2 if precision == "bf16" else CONTRACT)
+    assert operator.computed_by == "operator"
+    for packed in (conv, operator):
+        with pytest.raises(InputError, match=message):
+            packed(x, images(2, 33, 5, 5))
+    beside = ops.PackedConv(w, b, {"stride": 2}, relu=True, precision=precision, way="onednn")
+    assert error(beside(x, other), expected) <= (1.5e-2 if precision == "bf16" else CONTRACT)
+    assert beside.computed_by == "onednn"
 
 
 def test_matrix_tiles_are_left_to_onednn(monkeypatch):

@@ -24,10 +24,22 @@ struct Ahead {
   int64_t step;
 };
 
-// R neighbouring outputs of V vectors of channels; rows: for each place of the kernel kRows pointers, of which R count.
+// What all blocks of one convolution have in common.
+template <class Number>
+struct Direct {
+  const DirectShape& shape;
+  const After<Number>& after;
+  const Number* zeros;  // that rows outside of the image point to
+  Number* y;
+};
+
+// R neighbouring outputs of V vectors of channels from k on; rows: for each place of the kernel kRows pointers, of which
+// R count.
 template <int R, int V, class Number>
-void direct_rows(const Number* const* rows, const Number* zeros, const Number* panel, Ahead<Number> ahead, const After<Number>& after,
-                 const DirectShape& s, int64_t position, int64_t k, Number* y) {
+void direct_rows(const Direct<Number>& all, const Number* const* rows, const Number* panel, Ahead<Number> ahead,
+                 int64_t position, int64_t k) {
+  const DirectShape& s = all.shape;
+  const After<Number>& after = all.after;
   typedef Products<Number> P;
   constexpr int64_t kWide = kLanes * P::kDepth;
   const int64_t places = s.kernel_y * s.kernel_x, depth = s.in_channels, size = round_up(depth, P::kDepth) * kPanel;
@@ -36,11 +48,11 @@ void direct_rows(const Number* const* rows, const Number* zeros, const Number* p
 #pragma GCC unroll 4
     for (int j = 0; j < V; j += 64 / (kLanes * sizeof(Number))) {
       const int64_t at = (position + r) * s.y_pixel + k + j * kLanes;
-      __builtin_prefetch(y + at, 1);
+      __builtin_prefetch(all.y + at, 1);
       if (after.other != nullptr) __builtin_prefetch(after.other + at);
     }
   Floats sums[R][V] = {};
-  const auto add = [&](const Number* weights, const auto& value_of) __attribute__((always_inline)) {
+  const auto add = [&](const Number* weights, const auto& value_of) STRIATE_INLINE_LAMBDA {
     typename P::Vector b[V];
 #pragma GCC unroll 4
     for (int j = 0; j < V; ++j) b[j] = P::get(weights + j * kWide);
@@ -57,25 +69,25 @@ void direct_rows(const Number* const* rows, const Number* zeros, const Number* p
     const Number* pixels[R];
     bool there = false;
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) there |= (pixels[r] = rows[r]) != zeros;
+    for (int r = 0; r < R; ++r) there |= (pixels[r] = rows[r]) != all.zeros;
     if (!there) continue;
     int64_t d = 0;
     for (; d + P::kDepth <= depth; d += P::kDepth, ahead.at += ahead.step) {
       __builtin_prefetch(ahead.at, 0, 2);
-      add(panel + d * kPanel, [&](int r) __attribute__((always_inline)) { return P::in_all_lanes(pixels[r] + d); });
+      add(panel + d * kPanel, [&](int r) STRIATE_INLINE_LAMBDA { return P::in_all_lanes(pixels[r] + d); });
     }
     if (d < depth)
-      add(panel + d * kPanel, [&](int r) __attribute__((always_inline)) { return P::last_in_all_lanes(pixels[r] + d); });
+      add(panel + d * kPanel, [&](int r) STRIATE_INLINE_LAMBDA { return P::last_in_all_lanes(pixels[r] + d); });
   }
 #pragma GCC unroll 4
   for (int j = 0; j < V; ++j) {
     const int64_t channel = k + j * kLanes, count = s.out_channels - channel;
     const Floats bias = after.bias == nullptr ? Floats{} : load_first(after.bias + channel, count);
-    const auto store_all = [&](int64_t count) __attribute__((always_inline)) {
+    const auto store_all = [&](int64_t count) STRIATE_INLINE_LAMBDA {
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         const int64_t at = (position + r) * s.y_pixel + channel;
-        store_after(y + at, sums[r][j] + bias, after, at, count);
+        store_after(all.y + at, sums[r][j] + bias, after, at, count);
       }
     };
     count >= kLanes ? store_all(kLanes) : store_all(count);
@@ -84,19 +96,19 @@ void direct_rows(const Number* const* rows, const Number* zeros, const Number* p
 
 // So many rows of outputs, at most kRows, of the channels of a panel, of which up to V vectors are there.
 template <int V, class Number>
-STRIATE_INLINE void direct_block(int64_t count, const Number* const* rows, const Number* zeros, const Number* panel, Ahead<Number> ahead,
-                                 const After<Number>& after, const DirectShape& s, int64_t position, int64_t k, Number* y) {
+STRIATE_INLINE void direct_block(const Direct<Number>& all, int64_t count, const Number* const* rows, const Number* panel,
+                                 Ahead<Number> ahead, int64_t position, int64_t k) {
   if constexpr (V > 1) {
-    if (s.out_channels - k <= (V - 1) * kLanes)
-      return direct_block<V - 1>(count, rows, zeros, panel, ahead, after, s, position, k, y);
+    if (all.shape.out_channels - k <= (V - 1) * kLanes)
+      return direct_block<V - 1>(all, count, rows, panel, ahead, position, k);
   }
   switch (count) {
-    case 6: return direct_rows<6, V>(rows, zeros, panel, ahead, after, s, position, k, y);
-    case 5: return direct_rows<5, V>(rows, zeros, panel, ahead, after, s, position, k, y);
-    case 4: return direct_rows<4, V>(rows, zeros, panel, ahead, after, s, position, k, y);
-    case 3: return direct_rows<3, V>(rows, zeros, panel, ahead, after, s, position, k, y);
-    case 2: return direct_rows<2, V>(rows, zeros, panel, ahead, after, s, position, k, y);
-    case 1: return direct_rows<1, V>(rows, zeros, panel, ahead, after, s, position, k, y);
+    case 6: return direct_rows<6, V>(all, rows, panel, ahead, position, k);
+    case 5: return direct_rows<5, V>(all, rows, panel, ahead, position, k);
+    case 4: return direct_rows<4, V>(all, rows, panel, ahead, position, k);
+    case 3: return direct_rows<3, V>(all, rows, panel, ahead, position, k);
+    case 2: return direct_rows<2, V>(all, rows, panel, ahead, position, k);
+    case 1: return direct_rows<1, V>(all, rows, panel, ahead, position, k);
   }
 }
 
@@ -147,15 +159,15 @@ void direct(const Number* x, const Number* packed, const After<Number>& after, N
   const int64_t places = s.kernel_y * s.kernel_x, depth = round_up(s.in_channels, Products<Number>::kDepth);
   const int64_t size = places * depth * kPanel, products = places * depth / Products<Number>::kDepth;
   const Zeros zeros(s.in_channels);
-  parallel_for(chunks * groups, 1, threads, [=, &s, &zeros](int64_t job, int64_t) {
+  const Direct<Number> all{s, after, reinterpret_cast<const Number*>(zeros.row), y};
+  parallel_for(chunks * groups, 1, threads, [=, &s, &all](int64_t job, int64_t) {
     const int64_t begin = job / groups * positions / chunks, end = (job / groups + 1) * positions / chunks;
     const int64_t count = end - begin, blocks = (count + kRows - 1) / kRows;
     const int64_t first = job % groups * panels / groups, last = (job % groups + 1) * panels / groups;
     const int64_t next = (job + threads) % groups;
-    const auto* const nothing = reinterpret_cast<const Number*>(zeros.row);
     thread_local Scratch scratch;
     auto* rows = reinterpret_cast<const Number**>(scratch.floats(blocks * kRows * places * 2));
-    find_rows(x, nothing, s, begin, end, rows);
+    find_rows(x, all.zeros, s, begin, end, rows);
     const Number* const next_end = packed + (next + 1) * panels / groups * size;
     Ahead<Number> ahead{packed + next * panels / groups * size, 64 / sizeof(Number)};
     bool weights = true;
@@ -163,8 +175,7 @@ void direct(const Number* x, const Number* packed, const After<Number>& after, N
       const int64_t from = block * count / blocks, to = (block + 1) * count / blocks;
       if (!weights) ahead.at = rows[block + 1 < blocks ? places * kRows : 0];
       for (int64_t panel = first; panel < last; ++panel) {
-        direct_block<kColumnVectors>(to - from, rows, nothing, packed + panel * size, ahead, after, s, begin + from,
-                                     panel * kPanel, y);
+        direct_block<kColumnVectors>(all, to - from, rows, packed + panel * size, ahead, begin + from, panel * kPanel);
         ahead.at += products * ahead.step;
         if (weights && ahead.at >= next_end) {
           weights = false;
