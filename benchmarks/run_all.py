@@ -7,7 +7,7 @@ the .json beside it, with the machine and the versions. One that fails does not 
 named at the end, and the exit code is 1. Nothing else should run on the machine meanwhile: it takes about an hour and a
 half on two cores. `--quick` only looks whether all of them run: a few minutes, nothing is written unless --write says
 where. Trainings to an accuracy need real data: they are run where --data-root gives the folder of it, and take hours.
-What needs a GPU is not among them: benchmarks/gpu.py.
+What needs a GPU is not among them (benchmarks/gpu.py), nor what needs finished runs (benchmarks/prepared_accuracy.py).
 """
 
 import argparse
