@@ -53,6 +53,7 @@ class PackedConv:
 
     def __post_init__(self) -> None:
         self._like = self.w.bfloat16() if self.precision == "bf16" else self.w
+        self.b = None if self.b is None else self.b.contiguous()  # kernels read it from memory
         self._bias = None if self.b is None else self.b.to(self._like.dtype)
 
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:

@@ -32,6 +32,7 @@ class PackedLinear:
         if w.ndim != 2 or (b is not None and b.shape != w.shape[:1]):
             shapes = f"{tuple(w.shape)} and {None if b is None else tuple(b.shape)}"
             raise InputError(f"PackedLinear: w must be outputs x inputs and b outputs or None, got {shapes}")
+        b = None if b is None else b.contiguous()  # kernels, oneDNN's too, read it from memory
         self.relu = relu
         self._inputs = w.shape[1]
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -41,7 +42,7 @@ class PackedLinear:
             self._packed = direct_conv.pack(w[:, :, None, None], 1, self._dtype)
             self.weight, self._bias = self._packed.groups[0], b
         else:
-            self.weight, self._bias = w.to(self._dtype), None if b is None else b.to(self._dtype)
+            self.weight, self._bias = w.to(self._dtype).contiguous(), None if b is None else b.to(self._dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return N x outputs."""

@@ -148,6 +148,10 @@ def test_in_a_convolution_with_packed_weights(precision):
     assert (conv.computed_by == "direct") == direct_conv.multiplies_fastest(dtype)
     assert conv(x[:0], other[:0]).shape == (0, 33, 5, 4)
     message = r"PackedConv: `other` must have the shape of the outputs, \(2, 33, 5, 4\), got \(2, 33, 5, 5\)"
+    biases = b.new_full((66,), torch.nan)
+    biases[::2] = b
+    apart = ops.PackedConv(w, biases[::2], {"stride": 2}, relu=True, precision=precision)
+    assert torch.equal(apart(x, other), conv(x, other))
     operator = ops.PackedConv(w.flip(2, 3), b, {"stride": 2, "flip": True}, relu=True, precision=precision)
     assert error(operator(x, other.to(dtype)), expected) <= (1.5e-2 if precision == "bf16" else CONTRACT)
     assert operator.computed_by == "operator"
@@ -188,9 +192,11 @@ def test_dense_layers(fast, precision, shape, monkeypatch):
     plain, full = ops.PackedLinear(w, precision=precision), ops.PackedLinear(w, b, relu=True, precision=precision)
     assert error(plain(x), exact) <= bound
     assert error(full(x), (exact + b.double()).relu()) <= bound
-    columns = x.new_full((*shape[:-1], inputs * 2), torch.nan)
-    columns[..., ::2] = x
+    columns, biases = x.new_full((*shape[:-1], inputs * 2), torch.nan), b.new_full((140,), torch.nan)
+    columns[..., ::2], biases[::2] = x, b
     assert torch.equal(plain(columns[..., ::2]), plain(x))
+    apart = ops.PackedLinear(w.t().contiguous().t(), biases[::2], relu=True, precision=precision)
+    assert torch.equal(apart(x), full(x))
 
 
 def test_what_a_dense_layer_refuses_is_said():

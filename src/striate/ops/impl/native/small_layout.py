@@ -13,6 +13,7 @@ from torch import Tensor
 
 from striate.geometry import Window
 from striate.ops._conv import LinkRows
+from striate.ops.impl.native.library import address
 
 Size = tuple[int, int, int]
 Links = tuple[list[tuple[int, int, int, int]], list[tuple[int, int]], int]  # SmallBlocks, SmallLinks, weight step
@@ -115,9 +116,9 @@ class Layout:
         """Return the layers with the addresses of each stage's weight and bias, and of room for their gradients."""
         copy = type(self._layers).from_buffer_copy(self._layers)
         for layer, (weight, bias) in zip(copy[1:], weights, strict=True):
-            layer.weight, layer.bias = _address(weight), _address(bias)
+            layer.weight, layer.bias = address(weight), address(bias)
         for layer, (weight, bias) in zip(copy[1:], grads, strict=False):
-            layer.grad_weight, layer.grad_bias = _address(weight), _address(bias)
+            layer.grad_weight, layer.grad_bias = address(weight), address(bias)
         return copy
 
     def copies(self, layers: Any, images: int, panel: int) -> int:
@@ -193,7 +194,3 @@ def _by_table(table: LinkRows, taps: int) -> tuple[Links, Links]:
         ([(p, 1, *first[p : p + 2]) for p in range(len(table))], [(i, n * taps) for _, i, n in found], 0),
         ([(i, 1, *turned_first[i : i + 2]) for i in range(len(table[0]))], [(o, n * taps) for o, _, n in turned], 0),
     )
-
-
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
