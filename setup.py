@@ -17,7 +17,14 @@ setup(
             "striate.ops.impl._native",
             sources,
             language="c++",
-            extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden"],
+            extra_compile_args=[
+                "-std=c++17",
+                "-O3",
+                "-g0",
+                "-ffp-contract=fast",
+                "-fno-math-errno",
+                "-fvisibility=hidden",
+            ],
             depends=headers,
             optional=True,
         )
