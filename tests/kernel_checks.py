@@ -77,3 +77,17 @@ def check_bits(call, inputs, in_batch):
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
     assert torch.equal(first, alone[0][2:3])
+
+
+def check_bits_of_values(call, x):
+    """The same without gradients."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone, part = call(x), call(x[2:3])
+        torch.set_num_threads(4)
+        together = call(x)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(alone, together)
+    assert torch.equal(alone[2:3], part)

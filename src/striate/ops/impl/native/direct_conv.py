@@ -13,10 +13,8 @@ from torch import Tensor
 
 from striate.geometry import Window, output_size
 from striate.ops._conv import ConvForm
+from striate.ops.impl.native import plan
 from striate.ops.impl.native.library import (
-    address,
-    as_channels_last,
-    empty_images,
     has_matrix_tiles,
     instruction_set,
     kernel,
@@ -85,47 +83,23 @@ def pack(w: Tensor, groups: int, dtype: torch.dtype) -> Packed:
     return Packed(tuple(parts), inputs, outputs)
 
 
-class Plan:
-    """How images of one shape are convolved with packed weights: whatever is known before they come."""
+class Plan(plan.Plan):
+    """How images of one shape are convolved the direct way."""
 
     def __init__(self, packed: Packed, images: Sequence[int], dtype: torch.dtype, window: Window) -> None:
-        """images: N x C x H x W."""
-        self._packed, self._dtype = packed, dtype
+        """images: N x C x H x W, of the type of the packed weights."""
         n, channels, h, w = images
         inputs, outputs = packed.in_channels, packed.out_channels
-        self.size = (n, outputs * len(packed.groups), *output_size((h, w), window))
+        size = (n, outputs * len(packed.groups), *output_size((h, w), window))
         (low_y, _), (low_x, _) = window.padding
-        self._shape = DirectShape(
-            *(n, h, w, inputs, channels, *self.size[2:], outputs, self.size[1]),
+        shape = DirectShape(
+            *(n, h, w, inputs, channels, *size[2:], outputs, size[1]),
             *(*window.kernel, *window.stride, low_y, low_x, *window.dilation),
         )
         row = window.kernel[0] * window.kernel[1] * inputs * dtype.itemsize
-        self._pieces = _pieces(row, n * self.size[2] * self.size[3], outputs)
-        self._compute = _conv_bf16 if dtype == torch.bfloat16 else _conv
-
-    def __call__(
-        self, x: Tensor, bias: Tensor | None = None, other: Tensor | None = None, *, relu: bool = False
-    ) -> Tensor:
-        """Return the convolution of x, plus bias, plus `other`, through a ReLU, channels last.
-
-        x, `other`, the packed weights and the result are all of float32 or all of bfloat16; bias is of float32. `other`
-        has the result's shape and layout.
-        """
-        x = as_channels_last(x)
-        y = empty_images(*self.size, dtype=self._dtype)
-        for group, weights in enumerate(self._packed.groups):
-            first_in, first_out = group * self._packed.in_channels, group * self._packed.out_channels
-            self._compute(
-                address(x, first_in),
-                weights,
-                address(bias, first_out),
-                address(other, first_out),
-                address(y, first_out),
-                self._shape,
-                int(relu),
-                *self._pieces,
-            )
-        return y
+        pieces = _pieces(row, n * size[2] * size[3], outputs)
+        compute = _conv_bf16 if dtype == torch.bfloat16 else _conv
+        super().__init__(compute, packed.groups, (inputs, outputs), size, shape, pieces, dtype)
 
 
 def _pieces(row: int, positions: int, channels: int) -> tuple[int, int]:

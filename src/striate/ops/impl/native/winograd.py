@@ -15,7 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from striate.ops.impl.native.library import address, as_channels_last, empty, empty_images, kernel, panel
+from striate.ops.impl.native import plan
+from striate.ops.impl.native.library import as_channels_last, empty, empty_images, kernel, panel
 
 _pack = kernel("winograd_conv_pack", "ttsi")
 _conv = kernel("winograd_conv", "tttttsiiii")
@@ -113,52 +114,27 @@ def _packed(w: Tensor, outputs: int, inputs: int, strides: tuple[int, ...], tile
     return result
 
 
-class Plan:
-    """How images of one shape are convolved with packed weights: whatever is known before they come."""
+class Plan(plan.Plan):
+    """How images of one shape are convolved by Winograd's filtering."""
 
     def __init__(
         self, packed: Packed, images: Sequence[int], dtype: torch.dtype, padding: tuple[int, int, int, int]
     ) -> None:
         """images: N x C x H x W."""
-        self._packed, self._dtype = packed, dtype
         n, channels, h, w = images
         inputs, outputs = packed.in_channels, packed.out_channels
-        self.size = (n, outputs * len(packed.groups), h + sum(padding[:2]) - 2, w + sum(padding[2:]) - 2)
-        below = (inputs, channels, *self.size[2:], outputs, self.size[1], padding[0], padding[2])
-        self._shape = ConvShape(n, h, w, *below)
+        size = (n, outputs * len(packed.groups), h + sum(padding[:2]) - 2, w + sum(padding[2:]) - 2)
+        shape = ConvShape(n, h, w, inputs, channels, *size[2:], outputs, size[1], padding[0], padding[2])
         products = packed.groups[0].dtype
         pieces = _pieces(inputs, outputs, packed.tile, products.itemsize)
-        self._words: tuple[int, ...]
+        words: tuple[int, ...]
         if products == torch.bfloat16:
-            self._compute, self._words = _conv_bf16, (*packed.tile, *pieces)
+            compute, words = _conv_bf16, (*packed.tile, *pieces)
         elif dtype == torch.bfloat16:
-            self._compute, self._words = _conv_stored_bf16, pieces
+            compute, words = _conv_stored_bf16, pieces
         else:
-            self._compute, self._words = _conv, (packed.tile[0], *pieces)
-
-    def __call__(
-        self, x: Tensor, bias: Tensor | None = None, other: Tensor | None = None, *, relu: bool = False
-    ) -> Tensor:
-        """Return the convolution of x, plus bias, plus `other`, through a ReLU, channels last.
-
-        x and `other` are both of float32 or both of bfloat16, as is the result; bias is of float32. `other` has the
-        result's shape and layout.
-        """
-        x = as_channels_last(x)
-        y = empty_images(*self.size, dtype=self._dtype)
-        for group, weights in enumerate(self._packed.groups):
-            first_in, first_out = group * self._packed.in_channels, group * self._packed.out_channels
-            self._compute(
-                address(x, first_in),
-                weights,
-                address(bias, first_out),
-                address(other, first_out),
-                address(y, first_out),
-                self._shape,
-                int(relu),
-                *self._words,
-            )
-        return y
+            compute, words = _conv, (packed.tile[0], *pieces)
+        super().__init__(compute, packed.groups, (inputs, outputs), size, shape, words, dtype)
 
 
 def conv(
